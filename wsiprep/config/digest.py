@@ -1,0 +1,48 @@
+"""Canonical JSON and digests of configuration: which stage has to be done again after a change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from wsiprep.config.recipe import Recipe
+
+_PLACES = {"manifest", "data_root"}
+_TEXTS = {"title"}
+
+
+def canonical_json(value: Any) -> bytes:
+    """UTF-8 JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest_of(value: Any) -> str:
+    """sha256 (hex) of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """Digest of what decides a dataset's contents: no paths, no titles, no training section."""
+    return digest_of(recipe.model_dump(mode="json", exclude=_PLACES | _TEXTS | {"training"}))
+
+
+def survey_digest(recipe: Recipe) -> str:
+    """Digest of the parts that ``survey`` reads, so that a new split or keep rule surveys nothing again."""
+    parts = {"labels", "downsample", "spacing_um", "expect_um", "pixels", "backend", "annotations", "tissue", "sources"}
+    sampling = recipe.sampling.model_dump(mode="json", include={"kind", "patch_size_px", "stride_px", "edge"})
+    stain = {"fit": recipe.stain.method != "none", "sample_cells": recipe.stain.sample_cells}
+    return digest_of([recipe.model_dump(mode="json", include=parts), sampling, stain])
+
+
+def plan_digest(recipe: Recipe) -> str:
+    """Digest of the parts that ``plan`` reads."""
+    parts = {"sampling", "keep", "stain", "split", "max_failed", "mix_pixels", "sources", "labels", "store"}
+    return digest_of(recipe.model_dump(mode="json", include=parts))
+
+
+def pack_digest(recipe: Recipe) -> str:
+    """Digest of the parts that ``pack`` reads beside its slice of the plan."""
+    parts = {"labels", "pixels", "backend", "stain", "store", "sources"}
+    size = recipe.sampling.model_dump(mode="json", include={"patch_size_px", "edge"})
+    return digest_of([recipe.model_dump(mode="json", include=parts), size])

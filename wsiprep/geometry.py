@@ -1,0 +1,232 @@
+"""Sizes, boxes, spacings, pyramid levels and cell grids: integer arithmetic on planes of pixels.
+
+One convention everywhere: a *plane* is the slide at one integer downsample N of level 0. Its pixel
+(i, j) covers the level-0 square [i N, (i+1) N) x [j N, (j+1) N) and its centre lies at
+((i + 1/2) N, (j + 1/2) N). Vertices of annotations are level-0 pixel *corners*. Boxes are half-open.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from wsiprep.errors import SpacingError, UsageError
+
+SPACING_TOLERANCE = 0.02
+"""Relative difference of um/px up to which two spacings count as the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height of a plane in its own pixels."""
+
+    width_px: int
+    height_px: int
+
+    def __post_init__(self) -> None:
+        if self.width_px < 0 or self.height_px < 0:
+            raise UsageError("a size cannot be negative", got=(self.width_px, self.height_px))
+
+    @property
+    def area_px(self) -> int:
+        return self.width_px * self.height_px
+
+    def reduced(self, factor: int) -> Size:
+        """The size of the plane at ``factor``, partial border pixels included (ceil)."""
+        return Size(-(-self.width_px // factor), -(-self.height_px // factor))
+
+    def whole(self, factor: int) -> Size:
+        """The size of the plane at ``factor`` counting only fully covered pixels (floor)."""
+        return Size(self.width_px // factor, self.height_px // factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A half-open rectangle [x, x + width) x [y, y + height) in the pixels of one plane."""
+
+    x: int
+    y: int
+    width_px: int
+    height_px: int
+
+    def __post_init__(self) -> None:
+        if self.width_px < 0 or self.height_px < 0:
+            raise UsageError("a box cannot have a negative side", got=(self.width_px, self.height_px))
+
+    @property
+    def x_end(self) -> int:
+        return self.x + self.width_px
+
+    @property
+    def y_end(self) -> int:
+        return self.y + self.height_px
+
+    @property
+    def area_px(self) -> int:
+        return self.width_px * self.height_px
+
+    def scaled(self, factor: int) -> Box:
+        """The same place on a plane that is ``factor`` times finer."""
+        return Box(self.x * factor, self.y * factor, self.width_px * factor, self.height_px * factor)
+
+    def intersection(self, other: Box) -> Box:
+        """The common part; a box of area 0 where there is none."""
+        x, y = max(self.x, other.x), max(self.y, other.y)
+        x_end, y_end = min(self.x_end, other.x_end), min(self.y_end, other.y_end)
+        return Box(x, y, max(0, x_end - x), max(0, y_end - y))
+
+    def within(self, size: Size) -> bool:
+        return self.x >= 0 and self.y >= 0 and self.x_end <= size.width_px and self.y_end <= size.height_px
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """Physical pixel size in micrometres along both axes."""
+
+    x_um: float
+    y_um: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) and v > 0 for v in (self.x_um, self.y_um)):
+            raise SpacingError("a spacing must be a positive number of um/px", got=(self.x_um, self.y_um))
+
+    @property
+    def mean_um(self) -> float:
+        return (self.x_um + self.y_um) / 2
+
+    @property
+    def is_square(self) -> bool:
+        return spacing_matches(self.x_um, self.y_um)
+
+
+def spacing_matches(got_um: float, expected_um: float, tolerance: float = SPACING_TOLERANCE) -> bool:
+    """Whether two spacings agree within a relative ``tolerance`` of the expected one."""
+    return abs(got_um - expected_um) <= tolerance * expected_um
+
+
+def downsample_for(
+    file_um: float, *, downsample: int | None = None, spacing_um: float | None = None
+) -> int:
+    """The integer downsample that a request means for a file of ``file_um`` um/px.
+
+    ``downsample=N`` means N x the file's spacing. ``spacing_um=S`` is accepted where S / file is
+    within 2 % of an integer; the true spacing is then ``file_um * N``.
+
+    Raises:
+        SpacingError: the factor is below 1 or not within 2 % of an integer.
+        UsageError: not exactly one of the two was asked for.
+    """
+    if (downsample is None) == (spacing_um is None):
+        raise UsageError("ask for exactly one of downsample and spacing_um", got=(downsample, spacing_um))
+    if downsample is not None:
+        if downsample < 1:
+            raise SpacingError("a downsample must be at least 1", got=downsample)
+        return downsample
+    assert spacing_um is not None  # narrowed by the check above
+    factor = spacing_um / file_um
+    nearest = max(1, round(factor))
+    if abs(factor - nearest) > SPACING_TOLERANCE * nearest:
+        if factor < 1:
+            raise SpacingError(
+                "the slide is coarser than the spacing asked for",
+                got=f"{file_um:g} um/px in the file",
+                expected=f"at most {spacing_um * (1 + SPACING_TOLERANCE):g} um/px",
+                fix="ask for a coarser spacing_um, or leave the slide out",
+            )
+        raise SpacingError(
+            "the spacing asked for is not an integer multiple of the file's (within 2 %)",
+            got=f"{spacing_um:g} / {file_um:g} = {factor:.4f}",
+            expected=f"a factor near an integer, such as spacing_um: {file_um * nearest:g}",
+            fix="use downsample: N in the recipe, or a spacing_um that fits this scanner",
+        )
+    return nearest
+
+
+def _axis_fits(length_0: int, length: int, factor: int, tile: int | None) -> tuple[bool, bool]:
+    """(fits without padding, fits with padding to whole tiles) on one axis."""
+    floor, ceil = length_0 // factor, -(-length_0 // factor)
+    plain = length in (max(1, floor), ceil)
+    padded = tile is not None and tile > 0 and -(-ceil // tile) * tile == length
+    return plain, padded
+
+
+def _factor_candidates(level_0: Size, level: Size, tile: Size | None) -> list[int]:
+    # Padding only enlarges a level, so the true factor is never below the larger ratio's floor.
+    low = max(2, min(level_0.width_px // level.width_px, level_0.height_px // level.height_px) - 1)
+    tile_w = tile.width_px if tile else 0
+    tile_h = tile.height_px if tile else 0
+    high_w = math.ceil(level_0.width_px / max(1, level.width_px - tile_w))
+    high_h = math.ceil(level_0.height_px / max(1, level.height_px - tile_h))
+    high = max(low, min(high_w, high_h, max(level_0.width_px, level_0.height_px)) + 1)
+    plain: list[int] = []
+    padded: list[int] = []
+    for factor in range(low, high + 1):
+        fits_w = _axis_fits(level_0.width_px, level.width_px, factor, tile.width_px if tile else None)
+        fits_h = _axis_fits(level_0.height_px, level.height_px, factor, tile.height_px if tile else None)
+        if fits_w[0] and fits_h[0]:
+            plain.append(factor)
+        if any(fits_w) and any(fits_h):
+            padded.append(factor)
+    return plain or padded
+
+
+def level_factors(levels: Sequence[Size], tiles: Sequence[Size | None]) -> tuple[int | None, ...]:
+    """The integer downsample of each level of a pyramid, None where no single one is certain.
+
+    A factor fits a level when both axes equal floor(w0/f) or ceil(w0/f), or ceil(w0/f) rounded up to
+    whole tiles (ASAP pads so; dividing the sizes, as OpenSlide's ``level_downsamples`` does, is then
+    wrong by up to hundreds of pixels). Among several, the power of two that continues the chain is
+    taken; a level that stays ambiguous is None and must not be read.
+
+    Args:
+        levels: sizes from the finest on; ``levels[0]`` is level 0.
+        tiles: tile size of each level, None for strips (no padding possible).
+    """
+    factors: list[int | None] = [1]
+    last, step = 1, None
+    for size, tile in zip(levels[1:], tiles[1:], strict=True):
+        found = [f for f in _factor_candidates(levels[0], size, tile) if f > last]
+        factor: int | None = found[0] if len(found) == 1 else None
+        if len(found) > 1:
+            powers = [f for f in found if f & (f - 1) == 0]
+            if len(powers) == 1:
+                factor = powers[0]
+            elif step is not None and last * step in powers:
+                factor = last * step
+        factors.append(factor)
+        if factor is not None:
+            step = factor // last if factor % last == 0 else None
+            last = factor
+    return tuple(factors)
+
+
+def area_mean(image: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8]:
+    """Mean of ``factor`` x ``factor`` blocks, rounded half up: (sum + n/2) // n with n = factor^2.
+
+    Args:
+        image: (H, W, C) uint8 with H and W divisible by ``factor``.
+    """
+    if factor == 1:
+        return image
+    height, width = image.shape[:2]
+    if height % factor or width % factor:
+        raise UsageError("an area mean needs whole blocks", got=(width, height), expected=f"multiples of {factor}")
+    blocks = image.reshape(height // factor, factor, width // factor, factor, -1)
+    total = blocks.sum(axis=(1, 3), dtype=np.uint32)
+    n = factor * factor
+    return ((total + n // 2) // n).astype(np.uint8)
+
+
+def cell_origins(length_px: int, cell_px: int, stride_px: int, *, pad: bool = False) -> range:
+    """First pixels of the cells along one axis: full cells only, or also padded ones with ``pad``."""
+    if cell_px < 1 or stride_px < 1:
+        raise UsageError("cell and stride must be at least 1 px", got=(cell_px, stride_px))
+    if pad:
+        count = max(1, -(-max(0, length_px - cell_px) // stride_px) + 1) if length_px > 0 else 0
+    else:
+        count = (length_px - cell_px) // stride_px + 1 if length_px >= cell_px else 0
+    return range(0, count * stride_px, stride_px)
