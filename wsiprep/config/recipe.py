@@ -141,7 +141,7 @@ class Store(Section):
 class Training(Section):
     """What ``snakemake benchmark`` trains on the dataset. Not part of the dataset's digest."""
 
-    models: tuple[str, ...] = ("unet",)
+    models: tuple[str, ...] = Field((), description="model cards to train; none by default")
     seeds: tuple[int, ...] = (0,)
     folds: tuple[int, ...] | None = Field(None, description="folds to train; default all of a k-fold split")
     epochs: int = Field(70, ge=1)

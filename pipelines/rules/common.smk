@@ -1,0 +1,62 @@
+import json
+import shlex
+from pathlib import Path
+
+from wsiprep.artifacts import DatasetTree
+from wsiprep.config import load_recipe, pack_digest, plan_digest, recipe_digest
+from wsiprep.manifest import read_exclusions
+from wsiprep.stages.revisions import REVISION
+from wsiprep.stages.rows import rows_of
+from wsiprep.stages.workflow import (
+    known_inputs,
+    overrides_of,
+    plan_params,
+    run_fold_option,
+    run_names,
+    run_seed,
+    survey_params,
+    training_params,
+)
+from wsiprep.store.receipts import drop_broken_receipts
+
+OUT = str(config["out"])
+TREE = DatasetTree(Path(OUT))
+SETS = overrides_of(config)
+RECIPE_PATH = Path(config["recipe"])
+RECIPE = load_recipe(RECIPE_PATH, SETS)
+ROWS = {
+    row.slide_id: row
+    for row in rows_of(
+        RECIPE, RECIPE_PATH, Path(config["manifest"]) if config["manifest"] else None
+    )
+}
+
+# The same words for every command; not in `params`, because a moved folder must not redo anything.
+COMMON = " ".join(
+    ["--recipe", shlex.quote(str(RECIPE_PATH))]
+    + (["--manifest", shlex.quote(str(config["manifest"]))] if config["manifest"] else [])
+    + [f"--set {shlex.quote(item)}" for item in SETS]
+    + ["--out", shlex.quote(OUT)]
+)
+
+
+wildcard_constraints:
+    slide=r"[a-z0-9][a-z0-9._-]{0,79}",
+
+
+# A receipt whose shard is gone promises what is not there: without it, its slide is packed again.
+if workflow.is_main_process:
+    for slide_id in drop_broken_receipts(TREE):
+        logger.warning(f"shard of {slide_id} is missing or cut short: it will be packed again")
+
+
+def receipts_of_plan(wildcards):
+    """Receipts of the slides that the plan keeps something of."""
+    record = checkpoints.plan.get(**wildcards).output.record
+    kept = json.loads(Path(record).read_text())["kept_slides"]
+    return [f"{OUT}/receipts/{slide_id}.json" for slide_id in kept]
+
+
+# `seal` takes the folder as its argument; `train` reads the recipe that plan recorded there.
+SEAL = COMMON.rsplit(" --out ", 1)[0]
+TRAIN_SETS = " ".join(f"--set {shlex.quote(item)}" for item in SETS if item.startswith("training."))

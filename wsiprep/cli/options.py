@@ -1,0 +1,54 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from wsiprep.progress import Reporter
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OUT = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def log_option(function: F) -> F:
+    return click.option(
+        "--log-format",
+        type=click.Choice(["auto", "text", "json", "none"]),
+        default="auto",
+        show_default=True,
+        help="auto: bars on a terminal, lines elsewhere; json: one object a line",
+    )(function)
+
+
+def out_argument(function: F) -> F:
+    return click.argument("out", type=OUT)(function)
+
+
+def out_option(function: F) -> F:
+    return click.option("-o", "--out", type=OUT, required=True, help="the dataset's folder")(function)
+
+
+def recipe_option(function: F) -> F:
+    function = click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="override a key of the recipe; repeatable"
+    )(function)
+    return click.option("-r", "--recipe", "recipe_path", type=FILE, help="recipe (YAML); default: the folder's own")(
+        function
+    )
+
+
+def manifest_option(function: F) -> F:
+    return click.option("-m", "--manifest", type=FILE, help="manifest (CSV); default: the recipe's")(function)
+
+
+def reporter(log_format: str, **shared: Any) -> Reporter:
+    from wsiprep.progress import reporter_for
+
+    return reporter_for(log_format, **shared)

@@ -1,0 +1,210 @@
+"""pack: the kept cells of one slide, decoded, normalised, masked and published as one shard.
+
+Cells are read in row order (tile rows of the file), so that each compressed tile is decoded once.
+Reading and normalising run on threads; writing stays in the order of the plan, so the bytes do not
+depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wsiprep.annotations import LabelMap, read_regions
+from wsiprep.artifacts import DatasetTree, read_json, write_bytes
+from wsiprep.config import Recipe, pack_digest
+from wsiprep.errors import SlideError, StoreError
+from wsiprep.geometry import Box, Size
+from wsiprep.manifest import SlideRow
+from wsiprep.progress import Reporter
+from wsiprep.slides import Plane, Slide, open_slide
+from wsiprep.stages.pictures import SheetItem, contact_sheet, png_bytes
+from wsiprep.stages.revisions import REVISION
+from wsiprep.stages.tables import read_table, table_metadata
+from wsiprep.stain import StainFit, normalise
+from wsiprep.store import PatchRecord, Receipt, ShardSpec, write_shard
+
+PREVIEW_PATCHES = 16
+AHEAD_PER_THREAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSlice:
+    """One slide's part of the plan: its kept cells and everything else that decides its shard."""
+
+    cells: pa.Table
+    metadata: dict[str, Any]
+    digest: str
+
+    @property
+    def source_fit(self) -> StainFit | None:
+        value = self.metadata["stain"]
+        return None if value is None else StainFit.from_dict(value["source"])
+
+    @property
+    def target_fit(self) -> StainFit | None:
+        value = self.metadata["stain"]
+        return None if value is None else StainFit.from_dict(value["target"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a worker thread needs to make one patch."""
+
+    plane: Plane
+    labels: LabelMap
+    patch_size_px: int
+    source_fit: StainFit | None
+    target_fit: StainFit | None
+    preview: frozenset[int]
+
+    def make(self, number: int, row: dict[str, Any]) -> tuple[PatchRecord, SheetItem | None]:
+        n = self.plane.downsample
+        box = Box(row["x_lv0"] // n, row["y_lv0"] // n, self.patch_size_px, self.patch_size_px)
+        raw = self.plane.read_padded(box)
+        image = raw
+        if self.source_fit is not None and self.target_fit is not None:
+            image = normalise(raw, self.source_fit, self.target_fit)
+        mask = self.labels.mask(box, n)
+        record = PatchRecord(image=image, mask=mask, row=row)
+        return record, SheetItem(image, raw, mask) if number in self.preview else None
+
+
+def pack(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, threads: int = 1) -> Receipt:
+    """Write one slide's shard and its receipt.
+
+    Raises:
+        SlideError: the slide is not the one that was surveyed, or a tile cannot be decoded.
+        StorageError: the disk is full or unwritable; nothing half is published (exit 74).
+    """
+    recipe = recipe.for_source(row.source)
+    part = read_slice(tree, row.slide_id)
+    record = read_json(tree.slide(row.slide_id).record)
+    with open_slide(row.slide, recipe.backend) as slide:
+        if slide.info.identity != part.metadata["identity"]:
+            raise SlideError(
+                "the slide is not the file that was surveyed", got=slide.info.identity[:12],
+                expected=part.metadata["identity"][:12], file=row.slide, fix="run survey and plan again",
+            )  # fmt: skip
+        spec = _spec(row, recipe, record, part, slide)
+        receipt = _write(slide, recipe, tree, spec, part, reporter, threads)
+    reporter.say(f"pack {row.slide_id}: {receipt.n_patches} patches", digest=receipt.digest[:12])
+    return receipt
+
+
+def read_slice(tree: DatasetTree, slide_id: str) -> PlanSlice:
+    """One slide's slice of the plan.
+
+    Raises:
+        StoreError: the plan keeps nothing of this slide, or was not made yet.
+    """
+    path = tree.plan_slice(slide_id)
+    if not path.exists():
+        raise StoreError(
+            "the plan has no slice for this slide", got=str(path),
+            fix="run wsiprep plan; a slide that keeps nothing has none",
+        )  # fmt: skip
+    table = read_table(path)
+    return PlanSlice(table, table_metadata(table), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _spec(row: SlideRow, recipe: Recipe, record: dict[str, Any], part: PlanSlice, slide: Slide) -> ShardSpec:
+    attributes = {
+        "revision": REVISION["pack"],
+        "pack_digest": pack_digest(recipe),
+        "slide": {"identity": slide.info.identity, "size_px": [slide.info.size.width_px, slide.info.size.height_px]},
+        "spacing_um": record["spacing_um"]["patch"],
+        "downsample": record["downsample"],
+        "pixels": record["pixels"],
+        "annotation_state": row.annotation_state,
+        "regions_digest": part.metadata["regions_digest"],
+        "stain": part.metadata["stain"],
+        "synthetic": recipe.synthetic,
+    }
+    return ShardSpec(
+        slide_id=row.slide_id,
+        labels=recipe.labels,
+        patch_size_px=recipe.sampling.patch_size_px,
+        store=recipe.store,
+        attributes=attributes,
+        provenance={"backend": record["backend"], "plan_digest": part.digest},
+    )
+
+
+def _write(
+    slide: Slide, recipe: Recipe, tree: DatasetTree, spec: ShardSpec, part: PlanSlice, reporter: Reporter, threads: int
+) -> Receipt:
+    regions = read_regions(tree.slide(spec.slide_id).regions)
+    size: Size = slide.info.size
+    count = part.cells.num_rows
+    step = max(1, count // PREVIEW_PATCHES)
+    source = _Source(
+        plane=Plane(slide, spec.attributes["downsample"], recipe.pixels),
+        labels=LabelMap(regions.regions, recipe.labels, spec.attributes["annotation_state"], size),
+        patch_size_px=spec.patch_size_px,
+        source_fit=part.source_fit,
+        target_fit=part.target_fit,
+        preview=frozenset(range(0, count, step)[:PREVIEW_PATCHES]),
+    )
+    rows = _index_rows(part, spec)
+    sheet: list[SheetItem] = []
+    with reporter.task(f"pack {spec.slide_id}", count) as task:
+
+        def patches() -> Iterator[PatchRecord]:
+            for patch, item in _in_order(source, rows, threads):
+                if item is not None:
+                    sheet.append(item)
+                task.advance()
+                yield patch
+
+        receipt = write_shard(tree, spec, patches(), count)
+    _preview(tree.preview(spec.slide_id), sheet, normalised=source.source_fit is not None)
+    return receipt
+
+
+def _index_rows(part: PlanSlice, spec: ShardSpec) -> list[dict[str, Any]]:
+    shared = {
+        "scale": spec.attributes["downsample"],
+        "spacing_um": spec.attributes["spacing_um"],
+        "source_level": spec.attributes["pixels"]["source_level"],
+        "from_stored": spec.attributes["pixels"]["from_stored"],
+    }
+    dropped = {"col", "row"}
+    return [
+        {k: v for k, v in row.items() if k not in dropped} | shared for row in part.cells.to_pylist()
+    ]
+
+
+def _in_order(
+    source: _Source, rows: list[dict[str, Any]], threads: int
+) -> Iterator[tuple[PatchRecord, SheetItem | None]]:
+    """Patches in the order of the plan; at most a few per thread are in memory at a time."""
+    if threads <= 1:
+        for number, row in enumerate(rows):
+            yield source.make(number, row)
+        return
+    waiting: deque[Future[tuple[PatchRecord, SheetItem | None]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool:
+        try:
+            for number, row in enumerate(rows):
+                waiting.append(pool.submit(source.make, number, row))
+                if len(waiting) >= threads * AHEAD_PER_THREAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _preview(path: Path, sheet: list[SheetItem], *, normalised: bool) -> None:
+    if sheet:
+        write_bytes(path, png_bytes(np.ascontiguousarray(contact_sheet(sheet, normalised=normalised))))

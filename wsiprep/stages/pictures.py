@@ -1,0 +1,83 @@
+"""Pictures for people: thumbnails and contact sheets, as deterministic bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+RGB = npt.NDArray[np.uint8]
+
+# Okabe-Ito colours: told apart by colour-blind readers too.
+LABEL_COLOURS = ((213, 94, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (240, 228, 66), (86, 180, 233))
+IGNORE_COLOUR = (128, 128, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class SheetItem:
+    """One patch of a contact sheet: pixels as stored, as read, and the mask."""
+
+    stored: RGB
+    raw: RGB
+    mask: npt.NDArray[np.uint8]
+
+
+def shrink(image: RGB, side_px: int) -> RGB:
+    """The image with its longer side at most ``side_px``, by area averaging."""
+    height, width = image.shape[:2]
+    scale = side_px / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def jpeg_bytes(image: RGB, quality: int = 85) -> bytes:
+    ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:
+        raise ValueError("the picture cannot be encoded as JPEG")
+    return data.tobytes()
+
+
+def png_bytes(image: RGB) -> bytes:
+    ok, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    if not ok:
+        raise ValueError("the picture cannot be encoded as PNG")
+    return data.tobytes()
+
+
+def outlined(image: RGB, mask: npt.NDArray[np.uint8]) -> RGB:
+    """The image with each label's outline drawn and ignored pixels greyed."""
+    result = image.copy()
+    ignored = mask == 255
+    if ignored.any():
+        result[ignored] = (result[ignored] // 2 + np.array(IGNORE_COLOUR, np.uint8) // 2).astype(np.uint8)
+    for value in np.unique(mask):
+        if value in (0, 255):
+            continue
+        colour = LABEL_COLOURS[(int(value) - 1) % len(LABEL_COLOURS)]
+        contours, _ = cv2.findContours((mask == value).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(result, contours, -1, colour, max(1, image.shape[0] // 128))
+    return result
+
+
+def contact_sheet(items: Sequence[SheetItem], *, normalised: bool, tile_px: int = 160, columns: int = 8) -> RGB:
+    """Rows of patches: with mask outlines, and above them the pixels before normalisation where there is one."""
+    gap = 4
+    strips = []
+    for start in range(0, len(items), columns):
+        part = items[start : start + columns]
+        rows = [[outlined(item.stored, item.mask) for item in part]]
+        if normalised:
+            rows.insert(0, [item.raw for item in part])
+        for row in rows:
+            strip = np.full((tile_px + gap, columns * (tile_px + gap), 3), 255, np.uint8)
+            for k, picture in enumerate(row):
+                small = cv2.resize(picture, (tile_px, tile_px), interpolation=cv2.INTER_AREA)
+                strip[:tile_px, k * (tile_px + gap) : k * (tile_px + gap) + tile_px] = small
+            strips.append(strip)
+        strips.append(np.full((2 * gap, columns * (tile_px + gap), 3), 255, np.uint8))
+    return np.concatenate(strips, axis=0) if strips else np.full((tile_px, tile_px, 3), 255, np.uint8)

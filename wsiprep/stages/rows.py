@@ -1,0 +1,97 @@
+"""Which slides a command is about: from a manifest, or from what ``tile`` surveyed before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes_if_changed
+from wsiprep.config import Recipe, load_recipe, recipe_digest, recipe_from_mapping
+from wsiprep.errors import ManifestError, UsageError
+from wsiprep.manifest import SlideRow, read_manifest
+
+
+def rows_of(recipe: Recipe, recipe_path: Path | None, manifest: Path | None) -> tuple[SlideRow, ...]:
+    """The manifest's rows; the manifest is the one given, else the recipe's."""
+    if manifest is None:
+        if recipe.manifest is None:
+            raise UsageError("no manifest", fix="name one with --manifest, or in the recipe as manifest: FILE.csv")
+        base = recipe_path.parent if recipe_path is not None else Path()
+        manifest = base / recipe.manifest
+    return read_manifest(manifest, recipe.data_root)
+
+
+def row_of(rows: tuple[SlideRow, ...], slide_id: str) -> SlideRow:
+    for row in rows:
+        if slide_id in (row.slide_id, row.raw_id):
+            return row
+    raise ManifestError(
+        "the manifest has no such slide", got=slide_id,
+        expected=", ".join(r.slide_id for r in rows[:8]) + (", ..." if len(rows) > 8 else ""),
+    )  # fmt: skip
+
+
+def rows_from_tree(tree: DatasetTree) -> tuple[SlideRow, ...]:
+    """The rows that ``survey`` recorded: what a tree made by ``tile`` consists of."""
+    rows = []
+    for slide_id in tree.slide_ids():
+        record = read_json(tree.slide(slide_id).record)
+        row = record["row"]
+        rows.append(
+            SlideRow(
+                slide_id=slide_id,
+                raw_id=record["raw_id"],
+                slide=row["slide"],
+                slide_ref=row["slide"],
+                annotation=row["annotation"],
+                annotation_ref=row["annotation"],
+                annotation_state=row["annotation_state"],
+                patient=row["patient"],
+                centre=row["centre"],
+                split=row["split"],
+                fold=row["fold"],
+                source=row["source"],
+                spacing_um=row["spacing_um"],
+                stain_type=row["stain_type"],
+                extra=row["extra"],
+            )
+        )
+    return tuple(rows)
+
+
+def recipe_of_tree(tree: DatasetTree) -> Recipe:
+    """The resolved recipe that the tree was made with."""
+    if not tree.recipe.exists():
+        raise UsageError(
+            "this folder has no recipe.json, so it is no dataset of wsiprep", got=str(tree.root),
+            fix="name the folder that tile, plan or snakemake wrote, or give --recipe",
+        )  # fmt: skip
+    return recipe_from_mapping(read_json(tree.recipe))
+
+
+def recipe_for(path: Path | None, overrides: tuple[str, ...], tree: DatasetTree | None) -> Recipe:
+    """The recipe of a command: the file given, else the tree's own."""
+    if path is not None:
+        return load_recipe(path, overrides)
+    if tree is None:
+        raise UsageError("no recipe", fix="name one with --recipe")
+    recipe = recipe_of_tree(tree)
+    return recipe_from_mapping(recipe.model_dump(mode="json"), overrides) if overrides else recipe
+
+
+def record_recipe(tree: DatasetTree, recipe: Recipe) -> None:
+    """Write the resolved recipe beside the dataset (no paths of this machine)."""
+    value = recipe.model_dump(mode="json", exclude={"manifest", "data_root"})
+    write_bytes_if_changed(tree.recipe, json_bytes(value))
+
+
+def require_same_recipe(tree: DatasetTree, recipe: Recipe) -> None:
+    """Refuse to add a slide to a tree that was made with another recipe."""
+    if not tree.recipe.exists():
+        return
+    present = recipe_of_tree(tree)
+    if recipe_digest(present) != recipe_digest(recipe):
+        raise UsageError(
+            "this folder was made with another recipe", got=f"recipe {recipe_digest(recipe)[:12]}",
+            expected=f"recipe {recipe_digest(present)[:12]} ({tree.recipe})",
+            fix="use another output folder, or the same options as before",
+        )  # fmt: skip

@@ -1,0 +1,46 @@
+"""Parquet tables of the stages: columns in a declared order, metadata as canonical JSON, same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsiprep.config import canonical_json
+from wsiprep.errors import StoreError
+
+METADATA_KEY = b"wsiprep"
+
+
+def table_bytes(table: pa.Table, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """The Parquet file of a table as bytes; equal tables give equal bytes."""
+    table = table.replace_schema_metadata({METADATA_KEY: canonical_json(dict(metadata or {}))})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", version="2.6", store_schema=True)
+    return sink.getvalue()
+
+
+def read_table(path: Path) -> pa.Table:
+    """A Parquet table of the dataset.
+
+    Raises:
+        StoreError: missing or damaged.
+    """
+    try:
+        return pq.read_table(path, memory_map=False, partitioning=None)
+    except FileNotFoundError as error:
+        raise StoreError("a table of the dataset is missing", got=str(path), fix="run the stage that writes it") from error
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError("a table of the dataset is damaged", got=str(error), file=path) from error
+
+
+def table_metadata(table: pa.Table) -> dict[str, Any]:
+    """What ``table_bytes`` was given as metadata."""
+    raw = (table.schema.metadata or {}).get(METADATA_KEY, b"{}")
+    value = json.loads(raw)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,116 @@
+"""tile: survey, plan and pack of one slide into a dataset folder, without a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsiprep.artifacts import DatasetTree
+from wsiprep.config import Recipe, load_recipe, recipe_from_mapping
+from wsiprep.errors import PlanError, SlideError, UsageError
+from wsiprep.manifest import SlideRow, slug
+from wsiprep.progress import Reporter
+from wsiprep.stages.pack import pack
+from wsiprep.stages.plan import decide_slide, write_slice
+from wsiprep.stages.rows import record_recipe, recipe_of_tree, require_same_recipe
+from wsiprep.stages.survey import survey
+from wsiprep.store import Receipt
+
+COMMON_GROUPS = {
+    "Tumor": "tumour", "tumor": "tumour", "Tumour": "tumour", "tumour": "tumour", "metastases": "tumour",
+    "_0": "tumour", "_1": "tumour", "_2": "background", "Exclusion": "background", "exclusion": "background",
+    "normal": "background", "Normal": "background",
+}  # fmt: skip
+"""What ``tile --annotations`` takes groups for where no recipe says: CAMELYON's and ASAP's usual names."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileRequest:
+    """The options of ``wsiprep tile``; None where nothing was asked for."""
+
+    slide: str
+    annotations: Path | None = None
+    patch_size_px: int | None = None
+    spacing_um: float | None = None
+    downsample: int | None = None
+    slide_spacing_um: float | None = None
+    patient: str = ""
+    recipe_path: Path | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def tile(request: TileRequest, tree: DatasetTree, reporter: Reporter, *, threads: int = 1) -> Receipt:
+    """Cut one slide into patches; returns the receipt of its shard.
+
+    Raises:
+        UsageError: options that exclude each other; the folder was made with another recipe.
+        DataError: the slide or its annotations cannot be trusted, or no cell is kept.
+    """
+    recipe = tile_recipe(request, tree)
+    require_same_recipe(tree, recipe)
+    row = _row(request)
+    record = survey(row, recipe, tree, reporter)
+    record_recipe(tree, recipe)
+    decided = decide_slide(row, record, recipe, tree)
+    if not decided.kept_count:
+        counts = ", ".join(f"{n} {name}" for name, n in decided.reasons().items())
+        raise PlanError(
+            "no cell of the slide is kept", got=counts or "no cell fits into the slide", file=request.slide,
+            expected=f"cells with tissue >= {recipe.keep.min_tissue:g}, or within the recipe's keep rules",
+            fix="look at overview.jpg and tissue.png in the slide's folder; a smaller --patch-size-px, another "
+            "tissue.method or a lower keep.min_tissue may be right",
+        )  # fmt: skip
+    write_slice(decided, recipe, tree, cohort=None)
+    return pack(row, recipe, tree, reporter, threads=threads)
+
+
+def tile_recipe(request: TileRequest, tree: DatasetTree) -> Recipe:
+    """The recipe of one tile command: a file, the folder's own, or the defaults, with the options on top."""
+    if request.spacing_um is not None and request.downsample is not None:
+        raise UsageError("--spacing-um and --downsample exclude each other")
+    if request.recipe_path is not None:
+        recipe = load_recipe(request.recipe_path, request.overrides)
+    elif tree.recipe.exists() and not _has_options(request):
+        return recipe_of_tree(tree)
+    else:
+        defaults: dict[str, Any] = {
+            "name": "tile",
+            "downsample": 1,
+            "annotations": {"groups": COMMON_GROUPS},
+            "split": {"kind": "none"},
+        }
+        recipe = recipe_from_mapping(defaults, request.overrides)
+    plain = recipe.model_dump(mode="json")
+    if request.patch_size_px is not None:
+        plain["sampling"]["patch_size_px"] = request.patch_size_px
+    if request.spacing_um is not None:
+        plain |= {"spacing_um": request.spacing_um, "downsample": None}
+    if request.downsample is not None:
+        plain |= {"spacing_um": None, "downsample": request.downsample}
+    return recipe_from_mapping(plain)
+
+
+def _has_options(request: TileRequest) -> bool:
+    asked = (request.patch_size_px, request.spacing_um, request.downsample)
+    return bool(request.overrides) or any(value is not None for value in asked)
+
+
+def _row(request: TileRequest) -> SlideRow:
+    is_url = "://" in request.slide
+    if not is_url and not Path(request.slide).exists():
+        raise SlideError("there is no such slide", got=request.slide, fix="check the path")
+    path = request.slide if is_url else str(Path(request.slide).absolute())
+    raw_id = Path(request.slide).name.split(".")[0]
+    annotations = None if request.annotations is None else str(request.annotations)
+    return SlideRow(
+        slide_id=slug(raw_id),
+        raw_id=raw_id,
+        slide=path,
+        slide_ref=request.slide,
+        annotation=annotations,
+        annotation_ref=annotations,
+        annotation_state="none" if annotations is None else "exhaustive",
+        patient=request.patient,
+        spacing_um=request.slide_spacing_um,
+    )

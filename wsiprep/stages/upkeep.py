@@ -1,0 +1,42 @@
+"""verify and clean: looking after a dataset's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsiprep.artifacts import DatasetTree
+from wsiprep.errors import UsageError
+from wsiprep.progress import Reporter
+from wsiprep.store import Finding, clean, verify
+
+
+def check(tree: DatasetTree, reporter: Reporter, *, deep: bool, repair: bool = False) -> list[Finding]:
+    """Everything that is wrong with the files in a dataset's folder.
+
+    With ``repair``, receipts of shards with findings are removed, so that the workflow packs those
+    slides again; nothing else is touched.
+    """
+    _require_dataset(tree)
+    reporter.say(f"verify {tree.root}", deep=deep)
+    findings = list(verify(tree, deep=deep))
+    if repair:
+        for slide_id in sorted({f.slide_id for f in findings if f.slide_id is not None}):
+            receipt = tree.receipt(slide_id)
+            if receipt.exists():
+                receipt.unlink()
+                reporter.say(f"dropped the receipt of {slide_id}", level="warning")
+    return findings
+
+
+def tidy(tree: DatasetTree, reporter: Reporter, *, dry_run: bool) -> list[Path]:
+    """Remove temporaries and shards that no receipt names; returns what was (or would be) removed."""
+    _require_dataset(tree)
+    reporter.say(f"clean {tree.root}")
+    return list(clean(tree, dry_run=dry_run))
+
+
+def _require_dataset(tree: DatasetTree) -> None:
+    if not tree.root.is_dir():
+        raise UsageError("there is no such folder", got=str(tree.root), fix="name a dataset's folder")
+    if not any(p.exists() for p in (tree.recipe, tree.plan_record, tree.root / "slides", tree.root / "receipts")):
+        raise UsageError("this folder is no dataset of wsiprep", got=str(tree.root))

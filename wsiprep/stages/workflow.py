@@ -1,0 +1,101 @@
+"""What the Snakemake rules ask: inputs that exist, digests that decide reruns, names of training runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wsiprep.config import Recipe, digest_of, plan_digest
+from wsiprep.config.digest import survey_digest
+from wsiprep.errors import UsageError
+from wsiprep.manifest import SlideRow
+from wsiprep.stages.revisions import REVISION
+
+WORKFLOW_PARTS = ("Snakefile", "pipelines", "manifests")
+
+
+def overrides_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """``--set`` items from Snakemake's config: a list, or one string with items separated by spaces."""
+    value = config.get("set") or []
+    return tuple(value.split() if isinstance(value, str) else [str(item) for item in value])
+
+
+def known_inputs(row: SlideRow) -> list[str]:
+    """The slide's local files that exist: a missing one is recorded by survey, not by Snakemake's refusal."""
+    paths = [row.slide, row.annotation, row.tissue]
+    return [p for p in paths if p is not None and "://" not in p and Path(p).exists()]
+
+
+def survey_params(row: SlideRow, recipe: Recipe) -> str:
+    """What decides whether a slide is surveyed again, beside the times of its files."""
+    return digest_of([REVISION["survey"], survey_digest(recipe.for_source(row.source)), row.survey_digest()])[:16]
+
+
+def plan_params(rows: Iterable[SlideRow], recipe: Recipe) -> str:
+    """What decides whether the plan is made again: the recipe's part, and who is whose patient."""
+    people = [[r.slide_id, r.patient, r.centre, r.split, r.fold, r.source, dict(r.extra)] for r in rows]
+    return digest_of([REVISION["plan"], plan_digest(recipe), people])[:16]
+
+
+def training_params(recipe: Recipe, model: str, run: str) -> str:
+    """What decides whether a run is trained again, beside the dataset."""
+    section = recipe.training.model_dump(mode="json", exclude={"models", "seeds", "folds", "options"})
+    return digest_of([REVISION["train"], section, recipe.training.options.get(model, {}), run])[:16]
+
+
+def run_names(recipe: Recipe, config: Mapping[str, Any]) -> list[str]:
+    """``model/seedS`` or ``model/seedS-foldF`` for every run that is asked for."""
+    asked = str(config.get("models") or "")
+    models = tuple(name.strip() for name in asked.split(",") if name.strip()) or recipe.training.models
+    folds: tuple[int | None, ...] = (None,)
+    if recipe.split.kind == "folds":
+        folds = recipe.training.folds or tuple(range(recipe.split.folds))
+    return [
+        f"{model}/seed{seed}" + ("" if fold is None else f"-fold{fold}")
+        for model in models
+        for seed in recipe.training.seeds
+        for fold in folds
+    ]
+
+
+def run_seed(run: str) -> int:
+    return int(run.removeprefix("seed").split("-")[0])
+
+
+def run_fold_option(run: str) -> str:
+    """The command-line option for the fold in a run's name, or nothing."""
+    return f"--fold {run.split('-fold')[1]}" if "-fold" in run else ""
+
+
+def workflow_home() -> Path:
+    """Where the workflow's files lie: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).resolve().parent.parent
+    for home in (package / "workflow", package.parent):
+        if all((home / part).exists() for part in WORKFLOW_PARTS):
+            return home
+    raise UsageError("this installation has no workflow files", fix="install wsiprep from its wheel or checkout")
+
+
+def copy_workflow(folder: Path, *, force: bool = False) -> list[Path]:
+    """Copy Snakefile, pipelines/ and manifests/ into ``folder``; returns what was written.
+
+    Raises:
+        UsageError: a target exists and ``force`` is off.
+    """
+    home = workflow_home()
+    targets = [folder / part for part in WORKFLOW_PARTS]
+    present = [str(t) for t in targets if t.exists()]
+    if present and not force:
+        raise UsageError(
+            "files are there already", got=", ".join(present), fix="choose another folder, or --force to replace them"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, target in zip(WORKFLOW_PARTS, targets, strict=True):
+        source = home / part
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    return targets
