@@ -229,4 +229,5 @@ def cell_origins(length_px: int, cell_px: int, stride_px: int, *, pad: bool = Fa
         count = max(1, -(-max(0, length_px - cell_px) // stride_px) + 1) if length_px > 0 else 0
     else:
         count = (length_px - cell_px) // stride_px + 1 if length_px >= cell_px else 0
-    return range(0, count * stride_px, stride_px)
+    # With a stride larger than the cell, a padded cell could otherwise lie wholly beyond the border.
+    return range(0, min(count * stride_px, max(0, length_px)), stride_px)

@@ -27,7 +27,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class Annotations(Section):
@@ -63,7 +63,7 @@ class Sampling(Section):
     patch_size_px: int = Field(512, ge=16, le=8192)
     stride_px: int | None = Field(None, ge=1, description="default: the patch size (no overlap)")
     edge: Literal["drop", "pad"] = Field("drop", description="cells over the border: left out, or padded white / 255")
-    tumour_free_per_slide: int | Literal["all"] = Field(
+    tumour_free_per_slide: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         0, description="cells with none of the kept labels: the n with the lowest hash, or all"
     )
     max_per_slide: int | None = Field(None, ge=1, description="at most so many cells a slide, by lowest hash")
@@ -77,7 +77,7 @@ class Sampling(Section):
 class KeepRule(Section):
     """Keep a cell whose share of ``labels`` lies in [min, max], both inclusive (1e-9)."""
 
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = Field(min_length=1)
     min: Fraction = 0.05
     max: Fraction = 0.995
     of: Literal["annotated", "cell"] = Field("annotated", description="share of the annotated area or of the cell")
@@ -118,7 +118,7 @@ class Split(Section):
     )
     by: Literal["patient", "slide", "centre", "patch"] = Field("patient", description="patch leaks and is marked so")
     ratio: dict[str, Positive] = Field(default_factory=lambda: {"train": 8, "val": 1, "test": 1})
-    folds: int = Field(5, ge=2, le=100)
+    folds: int = Field(5, ge=3, le=100, description="one tests, one validates, the rest train")
     seed: int = 0
 
     @field_validator("ratio")
@@ -174,7 +174,9 @@ class Recipe(Section):
     labels: tuple[str, ...] = Field(("tumour",), min_length=1, max_length=250)
     downsample: int | None = Field(None, ge=1, description="N x the file's spacing")
     spacing_um: Positive | None = Field(None, description="um/px of the patches")
-    expect_um: tuple[Positive, ...] = Field((), description="spacings of the files; 2 % off any of them stops the slide")
+    expect_um: tuple[Positive, ...] = Field(
+        (), description="spacings of the files; 2 % off any of them stops the slide"
+    )
     pixels: Literal["stored", "level0"] = Field(
         "stored", description="the pyramid's own level where it fits, or the area mean of level 0"
     )
@@ -191,7 +193,9 @@ class Recipe(Section):
     max_failed: float = Field(0.0, ge=0.0, lt=1.0, description="share of slides that may fail before plan stops")
     training: Training = Training()
     manifest: str | None = Field(None, description="the manifest's path, relative to the recipe; not in the digest")
-    data_root: str | None = Field(None, description="folder that the manifest's paths are relative to; not in the digest")
+    data_root: str | None = Field(
+        None, description="folder that the manifest's paths are relative to; not in the digest"
+    )
 
     @field_validator("labels")
     @classmethod
@@ -220,6 +224,19 @@ class Recipe(Section):
         for name, source in self.sources.items():
             if source.downsample is not None and source.spacing_um is not None:
                 raise ValueError(f"source {name!r}: give one of downsample and spacing_um")
+        return self
+
+    @model_validator(mode="after")
+    def _splits_known(self) -> Self:
+        known = {"train", "val", "test", *(self.split.ratio if self.split.kind == "ratio" else ())}
+        for rule in self.keep.rules:
+            for name in rule.splits or ():
+                if self.split.kind == "none" or (self.split.kind != "official" and name not in known):
+                    raise ValueError(f"keep names the split {name!r}, which the recipe does not make")
+        if self.split.by == "patch" and self.sampling.stride < self.sampling.patch_size_px:
+            raise ValueError("patches that overlap cannot be split by patch: raise the stride, or split by patient")
+        if not self.keep.rules and self.sampling.tumour_free_per_slide not in (0, "all"):
+            raise ValueError("tumour_free_per_slide needs a keep rule: without one every cell with tissue is kept")
         return self
 
     def label_value(self, label: str) -> int:

@@ -1,0 +1,96 @@
+"""Which lesions no kept cell touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from wsiprep.errors import UsageError
+from wsiprep.patches.sampling import Cells
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesions:
+    """The annotated regions of one slide.
+
+    Attributes:
+        index: int64 (m,), the region's place in regions.geojson.
+        label: the recipe's label of each.
+        area_px: float64 (m,), level-0 pixels.
+        bounds_lv0: float64 (m, 4), bounding boxes x_min, y_min, x_max, y_max in level-0 pixels.
+
+    Raises:
+        UsageError: the arrays differ in length.
+    """
+
+    index: npt.NDArray[np.int64]
+    label: tuple[str, ...]
+    area_px: npt.NDArray[np.float64]
+    bounds_lv0: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        n = len(self.label)
+        if self.index.shape != (n,) or self.area_px.shape != (n,) or self.bounds_lv0.shape != (n, 4):
+            raise UsageError(
+                "the arrays of lesions differ in length",
+                got=(self.index.shape, n, self.area_px.shape, self.bounds_lv0.shape),
+                expected="(m,), m, (m,), (m, 4)",
+            )
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class LostLesion:
+    """A region that no patch of the dataset shows."""
+
+    slide_id: str
+    index: int
+    label: str
+    area_px: float
+    x_lv0: float
+    y_lv0: float
+
+
+def lost_lesions(slide_id: str, lesions: Lesions, kept: Cells) -> tuple[LostLesion, ...]:
+    """The lesions whose bounding box no kept cell meets, in their order.
+
+    The box is what is tested, so a lesion that is listed is certainly lost; one beside a kept cell may
+    be lost without being listed. Touching along an edge does not count.
+
+    Args:
+        slide_id: id of the slide.
+        lesions: its annotated regions.
+        kept: the cells that are packed.
+    """
+    hits = _cells_met(lesions.bounds_lv0, kept)
+    return tuple(
+        LostLesion(
+            slide_id, int(lesions.index[i]), lesions.label[i], float(lesions.area_px[i]),
+            float(lesions.bounds_lv0[i, 0]), float(lesions.bounds_lv0[i, 1]),
+        )
+        for i in np.flatnonzero(hits == 0).tolist()
+    )  # fmt: skip
+
+
+def _cells_met(bounds_lv0: npt.NDArray[np.float64], cells: Cells) -> npt.NDArray[np.int64]:
+    """int64 (m,): cells whose inside meets each box.
+
+    A summed table over the columns and rows that have a cell makes this one look-up a box, however
+    many cells there are.
+    """
+    xs, column = np.unique(cells.x_lv0, return_inverse=True)
+    ys, row = np.unique(cells.y_lv0, return_inverse=True)
+    table: npt.NDArray[np.int64] = np.zeros((len(ys) + 1, len(xs) + 1), dtype=np.int64)
+    np.add.at(table, (row + 1, column + 1), 1)
+    table = table.cumsum(axis=0).cumsum(axis=1)
+    side = cells.side_lv0
+    x_min, y_min, x_max, y_max = bounds_lv0.T
+    left, right = np.searchsorted(xs, x_min - side, side="right"), np.searchsorted(xs, x_max, side="left")
+    top, bottom = np.searchsorted(ys, y_min - side, side="right"), np.searchsorted(ys, y_max, side="left")
+    right, bottom = np.maximum(left, right), np.maximum(top, bottom)
+    met: npt.NDArray[np.int64] = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+    return met
