@@ -1,0 +1,90 @@
+"""A cheap fingerprint of a slide file: no need to read gigabytes to notice that a file changed."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import tifffile
+
+from wsiprep.errors import SlideError
+
+END_BYTES = 64 * 1024
+
+TIFF_PARSE_ERRORS = (
+    tifffile.TiffFileError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error,
+    OverflowError, ZeroDivisionError, RuntimeError, EOFError, MemoryError,
+)  # fmt: skip
+"""What tifffile raises on damaged headers; OSError is left out because that is the disk's fault."""
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether the path names something that fsspec has to open (``s3://...``)."""
+    return "://" in str(path)
+
+
+def slide_identity(path: str | Path) -> str:
+    """sha256 (hexadecimal) over the file's size, its first and last 64 KiB and its TIFF tile tables.
+
+    The tables (offsets and byte counts of every tile and strip of every page) change with any
+    re-encoding of any tile; files that are no TIFF are known by size and both ends alone, MIRAX
+    slides also by the names and sizes of their data files.
+
+    Raises:
+        SlideError: the file is missing or cannot be read.
+    """
+    try:
+        if is_url(path):
+            import fsspec  # type: ignore[import-untyped]
+
+            with fsspec.open(str(path), "rb") as remote:
+                return _fingerprint(cast(BinaryIO, remote), None)
+        with Path(path).open("rb") as local:
+            return _fingerprint(local, Path(path))
+    except OSError as error:
+        raise SlideError("the slide cannot be read", got=error.strerror or str(error), file=path) from error
+
+
+def _fingerprint(handle: BinaryIO, path: Path | None) -> str:
+    digest = hashlib.sha256()
+    size = handle.seek(0, 2)
+    digest.update(b"wsiprep slide 1 %d\n" % size)
+    handle.seek(0)
+    digest.update(handle.read(END_BYTES))
+    handle.seek(max(0, size - END_BYTES))
+    digest.update(handle.read(END_BYTES))
+    for table in _tables(handle):
+        digest.update(table)
+    if path is not None and path.suffix.lower() == ".mrxs":
+        for part in sorted(p for p in path.with_suffix("").glob("*") if p.is_file()):
+            digest.update(f"{part.name} {part.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _tables(handle: BinaryIO) -> Iterator[bytes]:
+    handle.seek(0)
+    try:
+        with tifffile.TiffFile(handle) as tif:
+            tables = [_page_table(page) for page in all_pages(tif)]
+    except TIFF_PARSE_ERRORS:
+        # Not a TIFF, or one whose header is damaged: size and both ends have to do.
+        return
+    yield from tables
+
+
+def _page_table(page: Any) -> bytes:
+    head = np.array([page.imagewidth, page.imagelength, len(page.dataoffsets)], "<i8")
+    offsets, counts = (np.array(v, "<i8") for v in (page.dataoffsets, page.databytecounts))
+    return head.tobytes() + offsets.tobytes() + counts.tobytes()
+
+
+def all_pages(tif: Any) -> Iterator[Any]:
+    """Every page of the main chain, each followed by its sub-images (SubIFDs)."""
+    for page in tif.pages:
+        yield page
+        if page.subifds:
+            yield from page.pages

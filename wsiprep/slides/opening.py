@@ -1,0 +1,106 @@
+"""Open a slide with the backend asked for, or with the first one that reads it exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from wsiprep.errors import SlideError, UsageError
+from wsiprep.slides.identity import is_url
+from wsiprep.slides.protocol import BackendRefusalError, Slide
+from wsiprep.slides.tiff import CACHE_BYTES, TiledTiff
+
+BACKENDS = ("auto", "tiff", "openslide", "tiffslide")
+
+
+def open_slide(path: str | Path, backend: str = "auto", *, cache_bytes: int = CACHE_BYTES) -> Slide:
+    """Open a slide for reading.
+
+    ``auto`` takes the plain TIFF reader where it can read the file exactly, else OpenSlide, else
+    tiffslide; ``info.backend_note`` says why it moved on. A backend named explicitly is used or the
+    call fails: it never falls back. URLs go to tiffslide.
+
+    Args:
+        path: a file, or a URL that fsspec opens.
+        backend: ``auto``, ``tiff``, ``openslide`` or ``tiffslide``.
+        cache_bytes: decoded tiles that the ``tiff`` backend keeps.
+
+    Raises:
+        UsageError: no such backend.
+        SlideError: the file is missing, no slide, damaged, truncated or absurd.
+    """
+    if backend not in BACKENDS:
+        raise UsageError("no such slide backend", got=backend, expected=", ".join(BACKENDS))
+    if is_url(path):
+        if backend not in ("auto", "tiffslide"):
+            raise UsageError("only the tiffslide backend opens URLs", got=f"{backend} for {path}", fix="copy the slide")
+        note = "a URL" if backend == "auto" else ""
+        return _tiffslide(str(path), backend, note)
+    place = Path(path)
+    _check_file(place)
+    openers: dict[str, Callable[[str], Slide]] = {
+        "tiff": lambda _: TiledTiff(place, requested=backend, cache_bytes=cache_bytes),
+        "openslide": lambda note: _openslide(place, backend, note),
+        "tiffslide": lambda note: _tiffslide(place, backend, note),
+    }
+    if backend != "auto":
+        return _only(openers[backend], backend)
+    reasons: list[str] = []
+    for name, opener in openers.items():
+        try:
+            return opener("; ".join(reasons))
+        except BackendRefusalError as refusal:
+            reasons.append(_reason(name, refusal))
+    raise SlideError(
+        "no backend can read this slide",
+        got="; ".join(reasons),
+        expected="a whole-slide image in a format of OpenSlide, or a tiled 8-bit RGB TIFF",
+        fix="fetch the file again, or convert it to a tiled pyramidal TIFF",
+        file=place,
+    )
+
+
+def _only(opener: Callable[[str], Slide], backend: str) -> Slide:
+    try:
+        return opener("")
+    except BackendRefusalError as refusal:
+        raise SlideError(
+            f"the {backend} backend cannot read this slide: {refusal.message}",
+            got=refusal.got,
+            expected=f"a slide that {backend} reads exactly",
+            fix="use backend: auto, which takes the first backend that reads the slide exactly",
+            file=refusal.file,
+        ) from refusal
+
+
+def _reason(backend: str, refusal: BackendRefusalError) -> str:
+    return (
+        f"{backend}: {refusal.message} ({refusal.got})" if refusal.got is not None else f"{backend}: {refusal.message}"
+    )
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise SlideError(
+            "this is a folder, not a slide",
+            expected="a slide file",
+            fix="name the file; the folder of a MIRAX slide belongs to the .mrxs beside it",
+            file=path,
+        )
+    if not path.is_file():
+        raise SlideError("there is no such slide", got=str(path), expected="a file", fix="check the path", file=path)
+    if not path.stat().st_size:
+        raise SlideError("the slide is empty", got="0 bytes", expected="a slide", fix="fetch it again", file=path)
+
+
+def _openslide(path: Path, requested: str, note: str) -> Slide:
+    from wsiprep.slides.openslide_backend import ViaOpenSlide
+
+    return ViaOpenSlide(path, requested=requested, note=note)
+
+
+def _tiffslide(path: str | Path, requested: str, note: str) -> Slide:
+    # Costs about a second (zarr, fsspec): only for slides that nothing else reads.
+    from wsiprep.slides.tiffslide_backend import ViaTiffSlide
+
+    return ViaTiffSlide(path, requested=requested, note=note)

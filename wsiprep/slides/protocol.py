@@ -1,0 +1,163 @@
+"""What every slide reader offers, whichever library decodes the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from wsiprep.errors import SlideError, UsageError
+from wsiprep.geometry import Box, Size, Spacing
+
+RGB = npt.NDArray[np.uint8]
+"""Pixels (H, W, 3) uint8."""
+
+MAX_SIDE_PX = 2**31 - 1
+"""Longest side of a level that is believed."""
+
+MAX_TILE_SIDE_PX = 16384
+"""Longest side of a tile that is believed; one of this size already takes 805 MB."""
+
+
+class BackendRefusalError(SlideError):
+    """This backend cannot read the file exactly, but another one may; ``auto`` then moves on.
+
+    A plain SlideError is final: the file itself is missing, damaged or absurd.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of the pyramid.
+
+    Attributes:
+        index: position in ``SlideInfo.levels``.
+        size: pixels of the level that show the slide. Where the factor is known, padding to whole tiles
+            is cropped off. Writers that round down (Aperio) leave out the partial border pixel, so a side
+            is ``min(stored, ceil(level 0 / factor))``.
+        stored_size: pixels that the file holds.
+        factor: integer downsample from level 0, None where it is not certain (the level is then unused).
+        tile: size of a tile in pixels; None for strips or where the backend does not say.
+    """
+
+    index: int
+    size: Size
+    stored_size: Size
+    factor: int | None
+    tile: Size | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlideInfo:
+    """What is known of an open slide.
+
+    Attributes:
+        size: level 0, in pixels.
+        levels: from the finest on; ``levels[0]`` is level 0 with factor 1.
+        spacing: um/px at level 0 as the file says, None where it says nothing credible. Never derived
+            from the objective power.
+        backend_requested: ``auto``, ``tiff``, ``openslide`` or ``tiffslide``.
+        backend: the one in use.
+        vendor: ``aperio``, ``generic-tiff``, ... as OpenSlide names them.
+        objective_power: as the file says; for display only.
+        identity: ``slide_identity`` of the file, 64 hexadecimal digits.
+        compression: codec of level 0 (``jpeg``, ``deflate``, ...), ``unknown`` behind OpenSlide.
+        backend_note: why ``auto`` did not take an earlier backend, or ``""``.
+    """
+
+    size: Size
+    levels: tuple[Level, ...]
+    spacing: Spacing | None
+    backend_requested: str
+    backend: str
+    vendor: str
+    objective_power: float | None
+    identity: str
+    compression: str
+    backend_note: str
+
+    def level_at(self, factor: int) -> Level | None:
+        """The level with exactly this integer downsample, or None."""
+        return next((level for level in self.levels if level.factor == factor), None)
+
+
+class Slide(Protocol):
+    """An open slide. Reading is thread-safe; open one per process (never share across a fork)."""
+
+    @property
+    def info(self) -> SlideInfo: ...
+
+    def read_level(self, level: int, box: Box) -> RGB:
+        """The pixels of ``box``, given in the level's own pixels, as a fresh (H, W, 3) uint8 array.
+
+        Raises:
+            UsageError: no such level, or the box reaches over ``Level.size``.
+            SlideError: the pixels cannot be decoded.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def level_for(info: SlideInfo, level: int, box: Box) -> Level:
+    """The level that a read addresses, after checking that the box lies within it."""
+    if not 0 <= level < len(info.levels):
+        raise UsageError("the slide has no such level", got=level, expected=f"0 to {len(info.levels) - 1}")
+    found = info.levels[level]
+    if not box.within(found.size):
+        raise UsageError(
+            "the box reaches over the border of the level",
+            got=f"x {box.x} to {box.x_end}, y {box.y} to {box.y_end} at level {level}",
+            expected=f"within {found.size.width_px} x {found.size.height_px} px",
+            fix="crop the box, or use Plane.read_padded",
+        )
+    return found
+
+
+def cropped_size(level_0: Size, stored: Size, factor: int | None) -> Size:
+    """``Level.size``: the stored size without padding, where the factor tells how much that is."""
+    if factor is None:
+        return stored
+    true = level_0.reduced(factor)
+    return Size(min(stored.width_px, true.width_px), min(stored.height_px, true.height_px))
+
+
+def check_sides(size: Size, what: str, limit_px: int, path: str) -> None:
+    """Refuse empty and absurd sizes before anything is allocated for them."""
+    if min(size.width_px, size.height_px) < 1 or max(size.width_px, size.height_px) > limit_px:
+        raise SlideError(
+            f"the size of {what} is not believable",
+            got=f"{size.width_px} x {size.height_px} px",
+            expected=f"1 to {limit_px} px a side",
+            fix="the header is damaged, or this is no slide: fetch the file again or leave it out",
+            file=path,
+        )
+
+
+def composite_on_white(rgba: npt.NDArray[np.uint8], *, premultiplied: bool = False) -> RGB:
+    """Transparent pixels show the white of the glass: c a + 255 (1 - a), rounded half up.
+
+    Args:
+        rgba: (H, W, 4) uint8.
+        premultiplied: the colours are multiplied by alpha already (TIFF's associated alpha).
+    """
+    alpha = rgba[..., 3:]
+    if alpha.min(initial=255) == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    weight = alpha.astype(np.uint32)
+    colour = rgba[..., :3].astype(np.uint32)
+    if premultiplied:
+        # Colours above their alpha are invalid; clip them rather than wrap around.
+        clipped: RGB = np.minimum(colour + (255 - weight), 255).astype(np.uint8)
+        return clipped
+    blended: RGB = ((colour * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)
+    return blended

@@ -1,0 +1,288 @@
+"""The tile tables of a TIFF pyramid: which pages are levels, where their tiles lie, how they are coded.
+
+Level 0 is the first page. Levels are, as in OpenSlide, the further tiled pages of an Aperio file
+(thumbnail, label and macro are striped or marked as reduced: they carry names and are never levels),
+and elsewhere the sub-images (SubIFDs) of the first page and the pages marked as reduced resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+
+from wsiprep.errors import SlideError
+from wsiprep.geometry import Size, Spacing, level_factors
+from wsiprep.slides.decode import (
+    BLACK_IS_ZERO,
+    COMPRESSIONS,
+    HORIZONTAL,
+    JP2K_RGB,
+    JP2K_YCBCR,
+    JPEG,
+    NO_PREDICTOR,
+    PHOTOMETRIC_RGB,
+    WEBP,
+    YCBCR,
+    Alpha,
+    PixelFormat,
+)
+from wsiprep.slides.identity import TIFF_PARSE_ERRORS
+from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
+from wsiprep.slides.protocol import (
+    MAX_SIDE_PX,
+    MAX_TILE_SIDE_PX,
+    BackendRefusalError,
+    Level,
+    check_sides,
+    cropped_size,
+)
+
+MAX_STRIP_BYTES = 2**28
+"""A strip is decoded whole; beyond this one strip is an untiled slide in disguise."""
+
+MAX_RATIO = 10_000
+"""Declared bytes of pixels per stored byte that are believed."""
+
+MAX_PAGES = 256
+
+# Layouts with overlaps, padding or restart markers that only their own readers know.
+_OTHER_READERS = (
+    "ndpi", "philips", "scn", "bif", "avs", "indica", "ndtiff", "mmstack", "imagej", "lsm", "stk", "fluoview",
+    "scanimage", "mdgel", "nih", "eer", "sis",
+)  # fmt: skip
+_FOREIGN_WORDS = ("MedScan", "iScan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileTable:
+    """Where the tiles (or strips, as tiles of full width) of one level lie in the file.
+
+    Attributes:
+        size: stored size in pixels.
+        tile: size of a tile; of a strip the full width and its rows.
+        tiled: False for strips, whose last one may be shorter.
+        offsets: int64[tiles], row by row.
+        counts: int64[tiles] bytes; 0 marks a tile that was not written.
+    """
+
+    size: Size
+    tile: Size
+    tiled: bool
+    offsets: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    pixels: PixelFormat
+
+    @property
+    def columns(self) -> int:
+        return -(-self.size.width_px // self.tile.width_px)
+
+    def tile_size(self, row: int) -> Size:
+        """The pixels that a tile of this row decodes to."""
+        if self.tiled:
+            return self.tile
+        return Size(self.tile.width_px, min(self.tile.height_px, self.size.height_px - row * self.tile.height_px))
+
+
+@dataclass(frozen=True, slots=True)
+class TiffHeader:
+    """What the plain TIFF reader needs to know of a file."""
+
+    tables: tuple[TileTable, ...]
+    levels: tuple[Level, ...]
+    vendor: str
+    spacing: Spacing | None
+    objective_power: float | None
+
+
+def read_header(path: Path) -> TiffHeader:
+    """Parse the header of a local TIFF.
+
+    Raises:
+        BackendRefusalError: not a TIFF, or one that this reader cannot read exactly.
+        SlideError: damaged, truncated or absurd.
+    """
+    try:
+        with tifffile.TiffFile(path) as tif:
+            return _header(tif, path)
+    except TIFF_PARSE_ERRORS as error:
+        raise BackendRefusalError(
+            "tifffile cannot read it", got=f"{type(error).__name__}: {error}", file=path
+        ) from error
+
+
+def _header(tif: Any, path: Path) -> TiffHeader:
+    if len(tif.pages) > MAX_PAGES:
+        raise BackendRefusalError(
+            "it is a stack of pages", got=len(tif.pages), expected=f"at most {MAX_PAGES}", file=path
+        )
+    first = tif.pages[0]
+    _refuse_foreign(tif, first, path)
+    aperio = bool(tif.is_svs)
+    pages = [first, *(_aperio_levels(tif) if aperio else _generic_levels(tif))]
+    tables = tuple(_table(page, path) for page in pages)
+    file_bytes = path.stat().st_size
+    for number_, table in enumerate(tables):
+        _check_stored(table, number_, file_bytes, path)
+    _check_ratio(tables[0], file_bytes, path)
+    description = str(first.description)
+    spacing = resolution_spacing(*(_tag(first, name) for name in ("XResolution", "YResolution", "ResolutionUnit")))
+    if aperio:
+        mpp = number(aperio_field(description, "MPP"))
+        spacing = believable_spacing(mpp, mpp) or spacing
+    return TiffHeader(
+        tables=tables,
+        levels=_levels(tables, aperio=aperio),
+        vendor="aperio" if aperio else "generic-tiff",
+        spacing=spacing,
+        objective_power=number(aperio_field(description, "AppMag")) if aperio else None,
+    )
+
+
+def _refuse_foreign(tif: Any, first: Any, path: Path) -> None:
+    flavour = next((name for name in _OTHER_READERS if getattr(tif, f"is_{name}", False)), None)
+    if flavour is None:
+        texts = [str(first.description), str(_tag(first, "Software") or ""), str(_tag(first, "XMP") or "")]
+        flavour = next((word for word in _FOREIGN_WORDS if any(word in text for text in texts)), None)
+    if flavour is not None:
+        raise BackendRefusalError("its layout needs the vendor's own reader", got=flavour, file=path)
+
+
+def _aperio_levels(tif: Any) -> Iterator[Any]:
+    for page in list(tif.pages)[1:]:
+        if page.is_tiled and not page.is_reduced:
+            yield page
+
+
+def _generic_levels(tif: Any) -> Iterator[Any]:
+    first = tif.pages[0]
+    reduced = list(first.pages) if first.subifds else []
+    # 1 is "reduced resolution" alone; 9 is a macro image, 4 and 5 are masks.
+    reduced += [p for p in list(tif.pages)[1:] if p.subfiletype == 1 and p.is_tiled == first.is_tiled]
+    full_size = [p for p in list(tif.pages)[1:] if p.shape == first.shape and p.subfiletype == 0]
+    if full_size:
+        raise BackendRefusalError("it is a stack of focal planes or pages", got=f"{len(full_size) + 1} full-size pages")
+    yield from sorted(reduced, key=lambda p: -int(p.imagewidth) * int(p.imagelength))
+
+
+def _tag(page: Any, name: str) -> Any:
+    tag = page.tags.get(name)
+    value = None if tag is None else tag.value
+    return int(value) if name == "ResolutionUnit" and value is not None else value
+
+
+def _table(page: Any, path: Path) -> TileTable:
+    size = Size(int(page.imagewidth), int(page.imagelength))
+    check_sides(size, "a level", MAX_SIDE_PX, str(path))
+    pixels = _pixel_format(page, path)
+    if page.is_tiled:
+        tile = Size(int(page.tilewidth), int(page.tilelength))
+        check_sides(tile, "a tile", MAX_TILE_SIDE_PX, str(path))
+    else:
+        rows = min(int(page.rowsperstrip) or size.height_px, size.height_px)
+        tile = Size(size.width_px, rows)
+        if tile.area_px * pixels.samples > MAX_STRIP_BYTES:
+            raise BackendRefusalError(
+                "its strips are too large to decode one at a time",
+                got=f"{tile.width_px} x {tile.height_px} px",
+                expected="tiles, or strips of a few rows",
+                fix="convert it: vips tiffsave --tile --pyramid --compression jpeg",
+                file=path,
+            )
+    offsets, counts = (np.array(v, np.int64) for v in (page.dataoffsets, page.databytecounts))
+    return TileTable(size, tile, bool(page.is_tiled), offsets, counts, pixels)
+
+
+def _pixel_format(page: Any, path: Path) -> PixelFormat:
+    compression, photometric = int(page.compression), int(page.photometric)
+    samples = int(page.samplesperpixel)
+    alpha = _alpha(page, samples)
+    lossy = compression in (JPEG, JP2K_RGB, JP2K_YCBCR, WEBP)
+    predictor = int(page.predictor)
+    checks = {
+        "compression": (compression in COMPRESSIONS, compression),
+        "bits per sample": (page.bitspersample == 8 and page.dtype == np.uint8, f"{page.bitspersample} {page.dtype}"),
+        "samples per pixel": (samples in (1, 3) or (samples == 4 and alpha is not None and not lossy), samples),
+        "photometric interpretation": (photometric in _photometrics(compression, samples), photometric),
+        "planar configuration": (samples == 1 or int(page.planarconfig) == 1, int(page.planarconfig)),
+        "predictor": (predictor == NO_PREDICTOR or (predictor == HORIZONTAL and not lossy), predictor),
+        "fill order": (int(page.fillorder) == 1, int(page.fillorder)),
+        "image depth": (int(page.imagedepth) == 1, int(page.imagedepth)),
+    }
+    for what, (fits, got) in checks.items():
+        if not fits:
+            raise BackendRefusalError(f"its {what} cannot be read exactly", got=got, file=path)
+    return PixelFormat(compression, photometric, samples, predictor, alpha or Alpha.NONE, page.jpegtables)
+
+
+def _photometrics(compression: int, samples: int) -> tuple[int, ...]:
+    if samples == 1:
+        return (BLACK_IS_ZERO,)
+    if compression in (JPEG, JP2K_YCBCR, JP2K_RGB):
+        return (PHOTOMETRIC_RGB, YCBCR)
+    return (PHOTOMETRIC_RGB,)
+
+
+def _alpha(page: Any, samples: int) -> Alpha | None:
+    """Meaning of the fourth sample; None where the file does not say (then nothing is guessed)."""
+    if samples < 4:
+        return Alpha.NONE
+    meanings: dict[tuple[int, ...], Alpha] = {(1,): Alpha.PREMULTIPLIED, (2,): Alpha.STRAIGHT}
+    return meanings.get(tuple(int(v) for v in page.extrasamples))
+
+
+def _check_stored(table: TileTable, level: int, file_bytes: int, path: Path) -> None:
+    rows = -(-table.size.height_px // table.tile.height_px)
+    expected = rows * table.columns
+    if len(table.offsets) != expected or len(table.counts) != expected:
+        raise SlideError(
+            f"the tile table of level {level} is damaged",
+            got=f"{len(table.offsets)} offsets, {len(table.counts)} byte counts",
+            expected=f"{expected} tiles",
+            fix="fetch the file again or leave the slide out",
+            file=path,
+        )
+    written = table.counts > 0
+    if (table.counts < 0).any() or (table.offsets[written] < 8).any():
+        raise SlideError(f"the tile table of level {level} is damaged", got="a tile at an impossible place", file=path)
+    end = int((table.offsets + table.counts)[written].max(initial=0))
+    if end > file_bytes:
+        raise SlideError(
+            "the file is truncated",
+            got=f"{file_bytes} bytes",
+            expected=f"at least {end} bytes (level {level})",
+            fix="fetch the file again: the copy or download stopped early",
+            file=path,
+        )
+
+
+def _check_ratio(table: TileTable, file_bytes: int, path: Path) -> None:
+    declared = table.size.area_px * table.pixels.samples
+    if declared > MAX_RATIO * file_bytes:
+        raise SlideError(
+            "the file declares far more pixels than it can hold",
+            got=f"{declared} bytes of pixels in a file of {file_bytes} bytes",
+            expected=f"at most {MAX_RATIO} to 1",
+            fix="the header is damaged, or this is no slide: leave it out",
+            file=path,
+        )
+
+
+def _levels(tables: tuple[TileTable, ...], *, aperio: bool) -> tuple[Level, ...]:
+    sizes = [t.size for t in tables]
+    tiles = [t.tile if t.tiled else None for t in tables]
+    factors = list(level_factors(sizes, tiles))
+    for index, table in enumerate(tables[1:], 1):
+        # Aperio scanners drop tiles of single lower levels although level 0 has them (OpenSlide paints
+        # them from the level above): such a level would show white where there is tissue.
+        if aperio and not table.counts.all():
+            factors[index] = None
+    return tuple(
+        Level(i, cropped_size(sizes[0], sizes[i], factors[i]), sizes[i], factors[i], tiles[i])
+        for i in range(len(tables))
+    )
