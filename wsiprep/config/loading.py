@@ -26,19 +26,12 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = Path(path)
     tree = _read_yaml(path)
-    marks = tree
-    plain = _plain(tree)
-    for item in overrides:
-        _set(plain, item)
-    return _validated(plain, path, marks)
+    return _validated(_plain(tree), tuple(overrides), path, tree)
 
 
 def recipe_from_mapping(data: Mapping[str, Any], overrides: Iterable[str] = ()) -> Recipe:
     """A recipe from a mapping (built-in defaults, a resolved recipe read back)."""
-    plain = _plain(data)
-    for item in overrides:
-        _set(plain, item)
-    return _validated(plain, None, None)
+    return _validated(_plain(data), tuple(overrides), None, None)
 
 
 def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
@@ -115,16 +108,24 @@ def _set(plain: dict[str, Any], item: str) -> None:
     node[keys[-1]] = value
 
 
-def _validated(plain: dict[str, Any], path: Path | None, marks: Any) -> Recipe:
+def _validated(plain: dict[str, Any], overrides: tuple[str, ...], path: Path | None, marks: Any) -> Recipe:
+    for item in overrides:
+        _set(plain, item)
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
         first = error.errors()[0]
         location = first["loc"]
-        line, column = _mark(marks, location)
+        blamed = [item for item in overrides if _reaches(parse_override(item)[0], location)]
+        if blamed:
+            # The fault is on the command line; a line of the file would mislead.
+            path = None
+        line, column = (None, None) if blamed else _mark(marks, location)
         key = ".".join(str(part) for part in location) or "recipe"
         more = len(error.errors()) - 1
         message = f"{key}: {first['msg']}" + (f" (and {more} more)" if more else "")
+        if blamed:
+            message += f" (from --set {blamed[-1]})"
         got = first.get("input")
         raise RecipeError(
             message,
@@ -134,6 +135,11 @@ def _validated(plain: dict[str, Any], path: Path | None, marks: Any) -> Recipe:
             line=line,
             column=column,
         ) from error
+
+
+def _reaches(keys: tuple[str, ...], location: tuple[str | int, ...]) -> bool:
+    """Whether an override of ``keys`` set the value at ``location``, or something around or below it."""
+    return bool(location) and all(a == b for a, b in zip(keys, location, strict=False))
 
 
 def _mark(marks: Any, location: tuple[str | int, ...]) -> tuple[int | None, int | None]:

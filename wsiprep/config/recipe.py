@@ -117,7 +117,8 @@ class Split(Section):
         "ratio", description="ratio; k folds; official (the manifest's split column must be complete); none"
     )
     by: Literal["patient", "slide", "centre", "patch"] = Field("patient", description="patch leaks and is marked so")
-    ratio: dict[str, Positive] = Field(default_factory=lambda: {"train": 8, "val": 1, "test": 1})
+    # Floats, because defaults are not validated and 8 and 8.0 have different digests.
+    ratio: dict[str, Positive] = Field(default_factory=lambda: {"train": 8.0, "val": 1.0, "test": 1.0})
     folds: int = Field(5, ge=3, le=100, description="one tests, one validates, the rest train")
     seed: int = 0
 
