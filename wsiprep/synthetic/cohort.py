@@ -23,7 +23,7 @@ from wsiprep.progress import NullReporter, Reporter
 from wsiprep.synthetic import texture
 from wsiprep.synthetic.layout import Layout, Lesion, Ring, draw_layout
 from wsiprep.synthetic.painting import Painting, make_swatches
-from wsiprep.synthetic.pyramid import write_pyramid
+from wsiprep.synthetic.pyramid import make_folder, write_pyramid
 
 REVISION = 1
 """Raised when the pixels or polygons of a seed change, so that an older cohort is made anew."""
@@ -182,6 +182,7 @@ def _render(job: _Job) -> str:
         palette = texture.vary(texture.vary(texture.STYLES[slide.style], patient), rng, amount=0.2)
         tile_px = 512 if slide.padded and job.side_px >= 4096 else 256
         size = _size(job.side_px, tile_px if slide.padded else None)
+        make_folder((folder / slide.slide).parent)
         layout = draw_layout(rng, size, lesions=0 if slide.normal else int(rng.integers(1, 3)))
         painting = Painting(rng, layout, make_swatches(rng, palette, large=job.side_px >= 4096))
         if slide.annotation is not None:
@@ -245,9 +246,9 @@ def _manifest(slides: Iterable[SyntheticSlide]) -> bytes:
 
 
 def _publish(path: Path, data: bytes) -> None:
+    make_folder(path.parent)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:

@@ -88,9 +88,9 @@ def write_pyramid(
     _check(spacing_um, tile_px, downsamples, quality)
     sizes = tuple(_stored(source.size.reduced(n), tile_px, padded) for n in downsamples)
     target = Path(path)
+    make_folder(target.parent)
     temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with tifffile.TiffWriter(temporary, bigtiff=False) as tiff:
             for n, size, tiles in _levels(source, sizes, downsamples, (tile_px, quality, padded)):
                 resolution = 1e4 / (spacing_um * n)
@@ -115,6 +115,18 @@ def write_pyramid(
     finally:
         temporary.unlink(missing_ok=True)
     return sizes
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` where it is missing.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, path=folder) from error
 
 
 def _check(spacing_um: float, tile_px: int, downsamples: Sequence[int], quality: int) -> None:

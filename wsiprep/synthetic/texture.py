@@ -59,14 +59,24 @@ def vary(palette: Palette, rng: Random, amount: float = 1.0) -> Palette:
 def cloud(rng: Random, side_px: int, wavelength_px: int) -> Field:
     """Smooth seamless noise of mean about 0 and deviation 1 that varies over about ``wavelength_px``."""
     nodes = max(2, round(side_px / wavelength_px))
-    step = -(-side_px // nodes)
-    coarse = rng.standard_normal((nodes, nodes)).astype(np.float32)
-    wrapped = np.pad(coarse, 2, mode="wrap")
-    fine = cv2.resize(wrapped, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
-    core = fine[2 * step : -2 * step, 2 * step : -2 * step]
+    field = rng.standard_normal((nodes, nodes)).astype(np.float32)
+    # In steps of at most 4: the wrapped border that each step drops is then a small part of the work.
+    while (grown := min(4 * field.shape[0], side_px)) > field.shape[0]:
+        field = _enlarge(field, grown)
+    return _standard(field)
+
+
+def _enlarge(field: Field, side_px: int) -> Field:
+    """A seamless square field at ``side_px`` by cubic interpolation, seamless again."""
+    side = field.shape[0]
+    step = -(-side_px // side)
+    fine = cv2.resize(np.pad(field, 3, mode="wrap"), None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
+    core = fine[3 * step : -3 * step, 3 * step : -3 * step]
     if core.shape[0] != side_px:
-        core = cv2.resize(core, (side_px, side_px), interpolation=cv2.INTER_AREA)
-    return _standard(np.asarray(core, np.float32))
+        # Sampled at even steps from the first pixel on, so that the last step leads back to it.
+        places = (np.arange(side_px, dtype=np.float32) * np.float32(core.shape[0] / side_px))[None].repeat(side_px, 0)
+        core = cv2.remap(core, places, np.ascontiguousarray(places.T), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(core, np.float32)
 
 
 def fibres(rng: Random, side_px: int, angle: float, length_px: float, width_px: float) -> Field:
@@ -143,10 +153,17 @@ def _finish(rng: Random, drawn: Field, kind: Nuclei) -> Field:
     side = drawn.shape[0]
     bent = warp(drawn, rng, reach_px=0.10 * kind.radius_px, wavelength_px=max(16, int(1.5 * kind.radius_px)))
     rim = max(3, int(0.16 * kind.radius_px) * 2 + 1)
-    inner = cv2.erode(bent, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim)))
+    wrapped = cv2.erode(np.pad(bent, rim, mode="wrap"), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim)))
+    inner = wrapped[rim:-rim, rim:-rim]
     chromatin = 1 + 0.20 * cloud(rng, side, 7)
     body = (0.62 * bent + 0.38 * (bent - 0.8 * inner)) * np.clip(chromatin, 0.45, 1.6)
-    return np.asarray(cv2.GaussianBlur(body, (0, 0), 1.3) * kind.density, np.float32)
+    return np.asarray(_soft(body, 1.3) * kind.density, np.float32)
+
+
+def _soft(field: Any, sigma_px: float) -> Field:
+    rim = int(4 * sigma_px) + 2
+    wrapped = np.pad(np.asarray(field, np.float32), rim, mode="wrap")
+    return np.asarray(cv2.GaussianBlur(wrapped, (0, 0), sigma_px)[rim:-rim, rim:-rim], np.float32)
 
 
 def stroma(rng: Random, side_px: int, palette: Palette, angle: float) -> RGB:
@@ -199,8 +216,8 @@ def fat(rng: Random, side_px: int, palette: Palette) -> RGB:
     _, nearest = cv2.distanceTransformWithLabels(padded, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
     edges = (nearest != np.roll(nearest, 1, 0)) | (nearest != np.roll(nearest, 1, 1))
     # A site that wraps has two labels; the walls come from the inner part, where each cell has one.
-    walls = cv2.dilate(edges[256:-256, 256:-256].astype(np.float32), np.ones((5, 5), np.uint8))
-    walls = cv2.GaussianBlur(warp(np.asarray(walls, np.float32), rng, 5, 90), (0, 0), 1.6)
+    walls = cv2.dilate(edges.astype(np.float32), np.ones((5, 5), np.uint8))[256:-256, 256:-256]
+    walls = _soft(warp(np.ascontiguousarray(walls, np.float32), rng, 5, 90), 1.6)
     return colour(rng, 0.10 * walls, 0.02 + 0.55 * walls, palette)
 
 
