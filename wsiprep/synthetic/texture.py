@@ -146,7 +146,7 @@ def _fold(canvas: npt.NDArray[np.uint8], margin: int) -> Field:
         canvas[margin : 2 * margin] = np.maximum(canvas[margin : 2 * margin], canvas[-margin:])
         canvas[-2 * margin : -margin] = np.maximum(canvas[-2 * margin : -margin], canvas[:margin])
         canvas = np.ascontiguousarray(canvas.T)
-    return canvas[margin:-margin, margin:-margin].astype(np.float32) / 255
+    return np.asarray(canvas[margin:-margin, margin:-margin] / np.float32(255), np.float32)
 
 
 def _finish(rng: Random, drawn: Field, kind: Nuclei) -> Field:
