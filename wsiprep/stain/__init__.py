@@ -1,0 +1,21 @@
+"""Stain normalisation: fits from mergeable colour histograms, and the map of one slide's stains to a target's."""
+
+from wsiprep.stain.cohort import fit_cohort, merge_cohort
+from wsiprep.stain.fit import REASONS, fit, fit_or_fallback
+from wsiprep.stain.histogram import ColourHistogram, histogram
+from wsiprep.stain.model import StainFit
+from wsiprep.stain.normalise import normalise
+from wsiprep.stain.reference import REFERENCE
+
+__all__ = [
+    "REASONS",
+    "REFERENCE",
+    "ColourHistogram",
+    "StainFit",
+    "fit",
+    "fit_cohort",
+    "fit_or_fallback",
+    "histogram",
+    "merge_cohort",
+    "normalise",
+]

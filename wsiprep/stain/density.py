@@ -1,0 +1,56 @@
+"""From colours to optical density and lightness, and percentiles of counted values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsiprep.stain.histogram import ColourHistogram
+
+Floats = npt.NDArray[np.float64]
+
+TISSUE_LIGHTNESS = 0.8
+"""Colours below this CIE L (of 1) are tissue, as in staintools' luminosity threshold."""
+_LUMINANCE = (0.212671, 0.715160, 0.072169)
+_EPSILON = 216 / 24389
+_KAPPA = 24389 / 27
+
+
+def optical_density(intensity: npt.NDArray[Any]) -> Floats:
+    """Natural-log optical density, max(-ln(max(I, 1) / 255), 1e-6); never negative, never infinite."""
+    light = np.maximum(np.asarray(intensity, dtype=np.float64), 1.0) / 255.0
+    return np.maximum(-np.log(light), 1e-6)
+
+
+def is_tissue(colours: Floats) -> npt.NDArray[np.bool_]:
+    """Whether colours are darker than L = 0.8.
+
+    Same as ``L < 0.8 * 255`` on OpenCV's 8-bit Lab, whose L is rounded: 255 L* / 100 < 203.5.
+
+    Args:
+        colours: float64 (3, k), rows R, G, B in 0..255, sRGB.
+    """
+    part = colours / 255.0
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    luminance = sum(weight * channel for weight, channel in zip(_LUMINANCE, linear, strict=True))
+    lightness = np.where(luminance > _EPSILON, 116 * np.cbrt(luminance) - 16, _KAPPA * luminance)
+    result: npt.NDArray[np.bool_] = lightness * 2.55 < TISSUE_LIGHTNESS * 255 - 0.5
+    return result
+
+
+def tissue_px(hist: ColourHistogram) -> int:
+    """Pixels of tissue colour in a histogram."""
+    return int(hist.counts[is_tissue(hist.centres())].sum())
+
+
+def weighted_percentile(values: Floats, counts: npt.NDArray[np.int64], percent: float) -> float:
+    """``numpy.percentile`` (linear) of ``values`` repeated ``counts`` times, without repeating them."""
+    order = np.argsort(values, kind="stable")
+    ends = np.cumsum(counts[order])
+    position = percent / 100.0 * (int(ends[-1]) - 1)
+    lower = int(np.floor(position))
+    upper = min(lower + 1, int(ends[-1]) - 1)
+    low, high = (float(values[order[np.searchsorted(ends, rank, side="right")]]) for rank in (lower, upper))
+    return low + (high - low) * (position - lower)

@@ -1,0 +1,153 @@
+"""Fits of a slide's stains, with the reasons for which a fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from wsiprep.errors import StainError, UsageError
+from wsiprep.stain.density import Floats, is_tissue, optical_density, weighted_percentile
+from wsiprep.stain.histogram import ColourHistogram
+from wsiprep.stain.lasso import concentrations
+from wsiprep.stain.macenko import macenko_matrix
+from wsiprep.stain.model import OK, Method, StainFit
+from wsiprep.stain.reference import REFERENCE
+from wsiprep.stain.vahadane import vahadane_matrix
+
+MAX_PERCENTILE = 99.0
+"""Of the amounts, over all pixels: what is scaled to the target's."""
+INK_GREEN = 0.70
+"""Haematoxylin and eosin both absorb green most, or nearly: darker colours whose green density is below this
+part of their largest are ink. On twelve clean H&E images of seven origins this moves no vector by more than
+0.3 degrees; on a slide with 1.3 % of green ink it turns H by 13, to (0.65, 0.66, 0.36)."""
+MAX_INK = 0.25
+MAX_GREY = 0.5
+GREY_CHROMA = 0.10
+"""Densities that differ by less than this part of their mean are grey."""
+MIN_ANGLE_DEG: dict[str, float] = {"macenko": 10.0, "vahadane": 6.0}
+"""Real H&E: 16 to 30 and 8 to 24 degrees; one stain with noise: at most 7.3 and 5.7."""
+MAX_ANGLE_DEG = 45.0
+MIN_COMPONENT = -0.05
+MIN_ACTIVE = 0.02
+MIN_AMOUNT = 0.05
+
+REASONS: dict[str, str] = {
+    "too_little_tissue": "fewer tissue pixels than min_tissue_px",
+    "grey_or_black": f"more than {MAX_GREY:.0%} of the tissue has no colour",
+    "ink": f"more than {MAX_INK:.0%} of the tissue has a colour that haematoxylin and eosin cannot have",
+    "single_stain": "the two stains are nearly the same, or one of them is hardly there",
+    "not_two_stains": f"the stains are more than {MAX_ANGLE_DEG:g} degrees apart, or one adds light",
+}
+"""Why a fit is refused, by the code that goes into ``StainFit.status``; checked in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    reason: str
+    diagnostics: dict[str, float]
+
+
+def fit(hist: ColourHistogram, method: str, min_tissue_px: int) -> StainFit:
+    """The stains of the pixels in ``hist``.
+
+    Tissue colours (L < 0.8) that are not ink decide the vectors. The amounts' 99th percentiles are over every
+    pixel but ink, glass included, as in staintools: they depend on how much glass was counted, so count
+    cells of tissue.
+
+    Args:
+        hist: colours of a sample of the slide.
+        method: ``macenko`` or ``vahadane``.
+        min_tissue_px: fewer tissue pixels are not fitted.
+
+    Raises:
+        StainError: the colours are not two stains; the message has a code of ``REASONS``.
+        UsageError: unknown method.
+    """
+    result = _attempt(hist, _method(method), min_tissue_px)
+    if isinstance(result, _Refusal):
+        shown = {name: round(value, 4) for name, value in result.diagnostics.items()}
+        raise StainError(
+            f"no stains can be fitted ({result.reason})",
+            got=shown,
+            expected=f"not: {REASONS[result.reason]}",
+            fix="leave the slide out, give a tissue mask without ink, or let it fall back to the cohort's stains",
+        )
+    return result
+
+
+def fit_or_fallback(hist: ColourHistogram, method: str, min_tissue_px: int, cohort: StainFit | None) -> StainFit:
+    """The slide's own fit; where it is refused the cohort's, and without one the reference's.
+
+    ``status`` is then the reason, ``origin`` whose stains they are, and ``diagnostics`` the slide's.
+
+    Raises:
+        UsageError: unknown method.
+    """
+    name = _method(method)
+    result = _attempt(hist, name, min_tissue_px)
+    if isinstance(result, StainFit):
+        return result
+    stand_in = REFERENCE[name] if cohort is None else cohort
+    return replace(stand_in, status=result.reason, diagnostics=result.diagnostics)
+
+
+def _method(name: str) -> Method:
+    if name not in get_args(Method):
+        raise UsageError("unknown stain method", got=name, expected=" or ".join(get_args(Method)))
+    return cast(Method, name)
+
+
+def _attempt(hist: ColourHistogram, method: Method, min_tissue_px: int) -> StainFit | _Refusal:
+    colours = hist.centres()
+    density, counts = optical_density(colours), hist.counts
+    tissue = is_tissue(colours)
+    diagnostics = {"total_px": float(hist.total_px), "tissue_px": float(counts[tissue].sum())}
+    if diagnostics["tissue_px"] < max(min_tissue_px, 1):
+        return _Refusal("too_little_tissue", diagnostics)
+    diagnostics["grey"] = _grey_share(density[:, tissue], counts[tissue])
+    if diagnostics["grey"] > MAX_GREY:
+        return _Refusal("grey_or_black", diagnostics)
+    ink = tissue & (density[1] < INK_GREEN * density.max(axis=0))
+    diagnostics["ink"] = float(counts[ink].sum()) / diagnostics["tissue_px"]
+    if diagnostics["ink"] > MAX_INK:
+        return _Refusal("ink", diagnostics)
+    stained = tissue & ~ink
+    matrix = _matrix(density[:, stained], counts[stained], method, diagnostics)
+    reason = _refused_vectors(matrix, method, diagnostics)
+    if reason != OK:
+        return _Refusal(reason, diagnostics)
+    amounts = concentrations(density, matrix)
+    active = (amounts[:, stained] > 0) @ counts[stained] / counts[stained].sum()
+    largest = np.array([weighted_percentile(row[~ink], counts[~ink], MAX_PERCENTILE) for row in amounts])
+    diagnostics |= {"active_h": float(active[0]), "active_e": float(active[1])}
+    diagnostics |= {"max_h": float(largest[0]), "max_e": float(largest[1])}
+    if active.min() < MIN_ACTIVE or largest.min() < MIN_AMOUNT:
+        return _Refusal("single_stain", diagnostics)
+    return StainFit(method, matrix, largest, diagnostics=diagnostics)
+
+
+def _grey_share(density: Floats, counts: npt.NDArray[np.int64]) -> float:
+    """Share of pixels whose three densities differ by less than a tenth of their mean."""
+    chroma = (density.max(axis=0) - density.min(axis=0)) / density.mean(axis=0)
+    return float(counts[chroma < GREY_CHROMA].sum() / counts.sum())
+
+
+def _matrix(density: Floats, counts: npt.NDArray[np.int64], method: Method, diagnostics: dict[str, float]) -> Floats:
+    if method == "macenko":
+        return macenko_matrix(density, counts)
+    found = vahadane_matrix(density, counts, REFERENCE[method].matrix)
+    diagnostics |= {"objective": found.objective, "iterations": float(found.iterations)}
+    diagnostics["converged"] = float(found.converged)
+    return found.matrix
+
+
+def _refused_vectors(matrix: Floats, method: Method, diagnostics: dict[str, float]) -> str:
+    cosine = float(np.clip(matrix[0] @ matrix[1], -1, 1))
+    angle = float(np.degrees(np.arccos(cosine)))
+    diagnostics["angle_deg"] = angle
+    if angle < MIN_ANGLE_DEG[method]:
+        return "single_stain"
+    return "not_two_stains" if angle > MAX_ANGLE_DEG or matrix.min() < MIN_COMPONENT else OK

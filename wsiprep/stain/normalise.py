@@ -1,0 +1,54 @@
+"""Colours of one slide in the stains of another."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from wsiprep.errors import UsageError
+from wsiprep.stain.density import Floats, optical_density
+from wsiprep.stain.lasso import concentrations
+from wsiprep.stain.model import StainFit
+
+_BLOCK_PX = 1 << 14
+"""Pixels at a time: the float64 planes of a block stay in the second-level cache."""
+_DENSITY: Floats = optical_density(np.arange(256))
+
+
+def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) -> npt.NDArray[np.uint8]:
+    """``rgb`` as it would look in the stains of ``target``.
+
+    Amounts of the source's stains by the non-negative lasso (lambda 0.01), scaled by the ratio of the 99th
+    percentiles, put together with the target's vectors and truncated to uint8, as staintools does. Pixels
+    without either stain (glass) are returned as they are.
+
+    Args:
+        rgb: uint8 (h, w, 3); read-only and strided arrays are fine, and it is never written to.
+        source: fit of the slide that ``rgb`` is from.
+        target: the look to have.
+
+    Returns:
+        A new uint8 (h, w, 3).
+
+    Raises:
+        UsageError: not RGB in uint8.
+    """
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise UsageError(
+            "stains are normalised on RGB",
+            got=f"{rgb.dtype} {rgb.shape}",
+            expected="uint8 (h, w, 3)",
+            fix="drop the alpha channel, or scale to 0..255 and cast to uint8",
+        )
+    scale = target.max_concentrations / source.max_concentrations
+    mixing = np.ascontiguousarray((target.matrix * scale[:, None]).T)
+    pixels = rgb.reshape(-1, 3)
+    result = np.empty(pixels.shape, dtype=np.uint8)
+    for start in range(0, len(pixels), _BLOCK_PX):
+        block = pixels[start : start + _BLOCK_PX]
+        amounts = concentrations(_DENSITY[block.T], source.matrix)
+        light = np.exp(-(mixing @ amounts))
+        light *= 255.0
+        kept = amounts.max(axis=0) <= 0
+        result[start : start + _BLOCK_PX] = np.where(kept[:, None], block, light.T.astype(np.uint8))
+    return result.reshape(rgb.shape)
