@@ -40,6 +40,10 @@ class ShareHistogram:
         bins = tuple(a + b for a, b in zip(self.bins, other.bins, strict=True))
         return ShareHistogram(self.tumour_free + other.tumour_free, bins)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"tumour_free": self.tumour_free, "bins": list(self.bins)}
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -112,8 +116,8 @@ class SlidePlan:
             "kept": self.kept,
             "counts": _named(self.counts),
             "tissue_cells": self.tissue_cells,
-            "shares_before": asdict(self.before),
-            "shares_after": asdict(self.after),
+            "shares_before": self.before.to_dict(),
+            "shares_after": self.after.to_dict(),
             "best_share": self.best_share,
             "lost_lesions": len(self.lost),
             "forecast": asdict(self.forecast),
@@ -154,8 +158,8 @@ class DatasetPlan:
             "kept": counts[Decision.KEPT],
             "counts": _named(counts),
             "tissue_cells": sum(slide.tissue_cells for slide in self.slides),
-            "shares_before": asdict(sum((slide.before for slide in self.slides), nothing)),
-            "shares_after": asdict(sum((slide.after for slide in self.slides), nothing)),
+            "shares_before": sum((slide.before for slide in self.slides), nothing).to_dict(),
+            "shares_after": sum((slide.after for slide in self.slides), nothing).to_dict(),
             "keep_nothing": [
                 {"slide_id": slide.slide_id, "reason": slide.reason, "best_share": slide.best_share}
                 for slide in self.empty
