@@ -1,0 +1,118 @@
+"""Who is in which split: selecting rows of the index, and finding groups that are in two places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsiprep.errors import UsageError
+from wsiprep.store.schema import SPLIT_ALL
+
+TRAIN, VALIDATION = "train", "val"
+GROUP_COLUMN = {"patient": "patient", "centre": "centre", "slide": "slide_id"}
+"""What must not be in two splits, by ``recipe.split.by``; patches of one slide may where it says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Split and fold of each patch of one shard, in row order; a split of None leaves the patch out."""
+
+    split: Sequence[str | None]
+    fold: Sequence[int | None]
+
+
+class Assignment(Protocol):
+    """Places the patches of one slide.
+
+    Args:
+        slide_id: the slide.
+        rows: its patches, ``schema.rows_schema``.
+    """
+
+    def __call__(self, slide_id: str, rows: pa.Table) -> Placement: ...
+
+
+def by_slide(places: Mapping[str, tuple[str | None, int | None]]) -> Assignment:
+    """An assignment of whole slides: slide id -> (split, fold).
+
+    Raises:
+        UsageError: (when called) a slide that has no place.
+    """
+
+    def assign(slide_id: str, rows: pa.Table) -> Placement:
+        if slide_id not in places:
+            raise UsageError("a slide has no place in the split", got=slide_id, fix="run plan again")
+        split, fold = places[slide_id]
+        return Placement([split] * rows.num_rows, [fold] * rows.num_rows)
+
+    return assign
+
+
+def rows_of(index: pa.Table, name: str, fold: int | None = None) -> npt.NDArray[np.int64]:
+    """Row numbers of a split, ascending.
+
+    Args:
+        index: ``schema.index_schema``.
+        name: a split, or ``all``.
+        fold: with k folds, ``val`` is fold ``fold`` and ``train`` is every other fold; patches
+            without a fold (an official test set) belong to neither and are taken by their own name.
+
+    Raises:
+        UsageError: no patch is in that split.
+    """
+    if name == SPLIT_ALL:
+        return np.arange(index.num_rows, dtype=np.int64)
+    chosen = pc.equal(index["split"], name) if fold is None else _in_fold(index, name, fold)
+    rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False)).astype(np.int64)
+    if rows.size == 0:
+        names = ", ".join([*split_names(index), SPLIT_ALL])
+        folds = ", ".join(str(f) for f in fold_numbers(index)) or "none"
+        got = name if fold is None else f"{name}, fold {fold}"
+        raise UsageError("no patch is in this split", got=got, expected=f"splits: {names}; folds: {folds}")
+    return rows
+
+
+def _in_fold(index: pa.Table, name: str, fold: int) -> pa.ChunkedArray:
+    has_fold = pc.is_valid(index["fold"])
+    inside = pc.fill_null(pc.equal(index["fold"], fold), fill_value=False)
+    if not pc.any(inside).as_py():
+        return inside
+    if name == VALIDATION:
+        return inside
+    if name == TRAIN:
+        return pc.and_(has_fold, pc.invert(inside))
+    return pc.and_(pc.equal(index["split"], name), pc.invert(has_fold))
+
+
+def split_names(index: pa.Table) -> list[str]:
+    """Names of the splits, sorted."""
+    return sorted(pc.unique(index["split"]).to_pylist())
+
+
+def fold_numbers(index: pa.Table) -> list[int]:
+    """Numbers of the folds, sorted; none without folds."""
+    return sorted(f for f in pc.unique(index["fold"]).to_pylist() if f is not None)
+
+
+def leaks(index: pa.Table, by: str) -> list[tuple[str, list[str]]]:
+    """(group, its places) of every group that is in more than one split or fold, sorted.
+
+    Args:
+        by: ``recipe.split.by``; nothing leaks where the recipe splits by patch, which says so.
+    """
+    column = GROUP_COLUMN.get(by)
+    if column is None or index.num_rows == 0:
+        return []
+    pairs = index.select([column, "split", "fold"]).group_by([column, "split", "fold"]).aggregate([])
+    places: dict[str, list[str]] = {}
+    for row in pairs.to_pylist():
+        if row[column] is not None:
+            where = row["split"] if row["fold"] is None else f"{row['split']} fold {row['fold']}"
+            places.setdefault(row[column], []).append(where)
+    return sorted((group, sorted(where)) for group, where in places.items() if len(where) > 1)

@@ -1,0 +1,68 @@
+"""Counts per split, and mean and deviation of the training pixels: exact integer sums, divided once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wsiprep.store.schema import CHANNELS
+from wsiprep.store.splits import TRAIN, fold_numbers, rows_of, split_names
+
+
+def split_counts(index: pa.Table, labels: Sequence[str], patch_size_px: int) -> dict[str, dict[str, Any]]:
+    """Per split: patches, slides, patients, and pixels per label, of background and not annotated."""
+    result: dict[str, dict[str, Any]] = {}
+    for name in split_names(index):
+        part = index.take(pa.array(rows_of(index, name)))
+        label_px = {label: _total(part, f"{label}_px") for label in labels}
+        ignore_px = _total(part, "ignore_px")
+        result[name] = {
+            "patches": part.num_rows,
+            "slides": pc.count_distinct(part["slide_id"]).as_py(),
+            "patients": pc.count_distinct(part["patient"]).as_py(),
+            "label_px": label_px,
+            "ignore_px": ignore_px,
+            "background_px": part.num_rows * patch_size_px**2 - ignore_px - sum(label_px.values()),
+        }
+    return result
+
+
+def training_statistics(index: pa.Table, patch_size_px: int) -> dict[str, Any]:
+    """Mean and standard deviation per channel (grey levels 0-255) of the pixels that train.
+
+    Only the train split counts; with folds, also the training part of each fold. Nothing is taken
+    from another split, so that no test pixel decides how the training pixels are scaled.
+    """
+    result: dict[str, Any] = {"unit": "grey levels, 0-255"}
+    if TRAIN in split_names(index):
+        result[TRAIN] = channel_statistics(index.take(pa.array(rows_of(index, TRAIN))), patch_size_px)
+    folds = fold_numbers(index)
+    if len(folds) > 1:
+        result["folds"] = {
+            str(fold): channel_statistics(index.take(pa.array(rows_of(index, TRAIN, fold))), patch_size_px)
+            for fold in folds
+        }
+    return result
+
+
+def channel_statistics(rows: pa.Table, patch_size_px: int) -> dict[str, Any]:
+    """``n_px``, and ``mean`` and ``std`` (of the population) per channel from the sums of each patch."""
+    n = rows.num_rows * patch_size_px**2
+    means, deviations = [], []
+    for channel in CHANNELS:
+        total, squares = _total(rows, f"sum_{channel}"), _total(rows, f"sumsq_{channel}")
+        means.append(total / n)
+        # Python's integers do not overflow, and one division at the end rounds once.
+        deviations.append(math.sqrt((n * squares - total * total) / (n * n)))
+    return {"n_px": n, "mean": means, "std": deviations}
+
+
+def _total(rows: pa.Table, column: str) -> int:
+    # A patch's sum of squares may reach 2^42; blocks of 2^20 rows cannot overflow 64 bits.
+    values = rows[column].to_numpy().astype(np.uint64)
+    return sum(int(block.sum()) for block in np.array_split(values, 1 + len(values) // 2**20))
