@@ -32,7 +32,7 @@ MIN_ANGLE_DEG: dict[str, float] = {"macenko": 10.0, "vahadane": 6.0}
 MAX_ANGLE_DEG = 45.0
 MIN_COMPONENT = -0.05
 MIN_ACTIVE = 0.02
-MIN_AMOUNT = 0.05
+MIN_AMOUNT = 0.1
 
 REASONS: dict[str, str] = {
     "too_little_tissue": "fewer tissue pixels than min_tissue_px",

@@ -49,7 +49,7 @@ class TissueMask:
         return cls(mask, downsample, method, thresholds, count / mask.size if mask.size else 0.0, count == 0)
 
 
-def cell_fractions(  # noqa: PLR0917
+def cell_fractions(
     mask: TissueMask, size_lv0: Size, x_lv0: Ints, y_lv0: Ints, width_lv0: int, height_lv0: int
 ) -> npt.NDArray[np.float64]:
     """Exact area-weighted share of tissue of each cell.
