@@ -41,7 +41,8 @@ def test_torchvision_imports_and_it_is_said_once():
 
 @pytest.mark.long
 def test_what_builds_on_torchvision_imports_after_the_guard():
-    code = "from wsiprep.models.torchvision_guard import ensure_torchvision as e; e(); import torchmetrics, timm, lightning"
+    guard = "from wsiprep.models.torchvision_guard import ensure_torchvision as e; e()"
+    code = f"{guard}; import torchmetrics, timm, lightning"
     assert run(code) == 0
 
 

@@ -1,0 +1,45 @@
+"""Training, evaluating and comparing models on a sealed dataset. Importing this imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsiprep.training.benchmark import write_benchmark
+    from wsiprep.training.data import PatchDataset
+    from wsiprep.training.evaluate import Evaluation, evaluate_checkpoint
+    from wsiprep.training.loop import fit_model
+    from wsiprep.training.metrics import Scores, confusion_matrix, scores
+    from wsiprep.training.spec import TrainingRun
+
+__all__ = [
+    "Evaluation",
+    "PatchDataset",
+    "Scores",
+    "TrainingRun",
+    "confusion_matrix",
+    "evaluate_checkpoint",
+    "fit_model",
+    "scores",
+    "write_benchmark",
+]
+
+_PLACES = {
+    "Evaluation": "evaluate",
+    "PatchDataset": "data",
+    "Scores": "metrics",
+    "TrainingRun": "spec",
+    "confusion_matrix": "metrics",
+    "evaluate_checkpoint": "evaluate",
+    "fit_model": "loop",
+    "scores": "metrics",
+    "write_benchmark": "benchmark",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # `scores` is a function of a module of another name: no module is shadowed by what is returned.
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

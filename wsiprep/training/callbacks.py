@@ -1,0 +1,84 @@
+"""What happens around a training: the table of its epochs, its clock, and its checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+from wsiprep.artifacts import write_bytes
+from wsiprep.errors import UsageError
+from wsiprep.progress import Reporter
+from wsiprep.training.guarded_lightning import Callback, LightningModule, ModelCheckpoint, Trainer
+from wsiprep.training.metrics import SCORE_NAMES
+from wsiprep.training.task import SegmentationTask
+
+BEST, LAST, HISTORY = "best.ckpt", "last.ckpt", "metrics.csv"
+COLUMNS = ("epoch", "train_loss", *(f"val_{name}" for name in SCORE_NAMES), "train_seconds", "images")
+
+
+class History(Callback):
+    """Keeps a row an epoch, in the checkpoints and in ``metrics.csv``, and says it.
+
+    The rows travel with the checkpoint, so that a resumed run's table is that of the whole run.
+    """
+
+    def __init__(self, path: Path, epochs: int, reporter: Reporter) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._path, self._epochs, self._reporter = path, epochs, reporter
+        self._started = 0.0
+        self._trained = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.monotonic()
+        self._trained = 0.0
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Validation runs inside the training epoch; its time is not training's.
+        self._trained = time.monotonic() - self._started
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, SegmentationTask):
+            raise UsageError("the history is of a SegmentationTask", got=type(pl_module).__name__)
+        loss = pl_module.train_loss()
+        found = {name: trainer.callback_metrics.get(f"val_{name}") for name in SCORE_NAMES}
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "train_loss": loss,
+            **{f"val_{name}": None if value is None else float(value) for name, value in found.items()},
+            "train_seconds": round(self._trained or time.monotonic() - self._started, 3),
+            "images": pl_module.images_seen,
+        }
+        self.rows.append(row)
+        write_bytes(self._path, table_bytes(self.rows))
+        shown = {name: f"{row[name]:.4f}" for name in ("train_loss", "val_miou") if row[name] is not None}
+        self._reporter.say(f"epoch {row['epoch']} of {self._epochs}: {', '.join(f'{k} {v}' for k, v in shown.items())}")
+
+
+def table_bytes(rows: list[dict[str, Any]]) -> bytes:
+    """``metrics.csv``: a row an epoch; empty where nothing was validated."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode()
+
+
+def checkpoints(folder: Path, *, validated: bool) -> list[ModelCheckpoint]:
+    """``last.ckpt`` after each epoch and, with a validation split, ``best.ckpt`` by its MIoU."""
+    # Written at the end of the epoch, after History's row, so that the row is in it.
+    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    if not validated:
+        return [last]
+    best = ModelCheckpoint(
+        folder, "best", monitor="val_miou", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return [best, last]

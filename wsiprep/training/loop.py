@@ -1,0 +1,211 @@
+"""One training, from a sealed dataset to a run's folder.
+
+runs/{model}/{seed0[-fold1]}/
+  metrics.csv   a row an epoch
+  best.ckpt     by validation MIoU (absent without a validation split)
+  last.ckpt     after the last epoch; what ``resume`` goes on from
+  run.json      written last: what was trained, on what, where, and its scores on the test split
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from wsiprep.artifacts import write_json
+from wsiprep.errors import TrainingError
+from wsiprep.models import create_model
+from wsiprep.progress import NullReporter, Reporter, TerminalReporter
+from wsiprep.training.callbacks import BEST, HISTORY, LAST, History, checkpoints
+from wsiprep.training.checkpoint import epochs_done, load_checkpoint
+from wsiprep.training.data import EpochSampler, PatchDataset, class_pixels, make_loader, normalisation_of
+from wsiprep.training.guarded_lightning import Trainer, seed_everything
+from wsiprep.training.record import hardware, model_record, peak_memory_bytes, versions
+from wsiprep.training.spec import TrainingRun
+from wsiprep.training.task import SegmentationTask, TaskSettings
+from wsiprep.training.trainer import fit, make_trainer, quiet_lightning
+
+RUN_RECORD = "run.json"
+RUN_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The splits of one run; ``val`` is None where the last checkpoint is taken."""
+
+    train: PatchDataset
+    val: PatchDataset | None
+    test: PatchDataset
+    test_split: str
+
+
+def fit_model(spec: TrainingRun, reporter: Reporter | None = None) -> Path:
+    """Train, evaluate on the test split, and write the run's folder.
+
+    Args:
+        spec: the training.
+        reporter: who hears about each epoch; Lightning's own bar is shown where it is a terminal's.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        StoreError: the dataset is not sealed, or damaged.
+        UsageError: no such model, option or split, or a precision that the device has not.
+        TrainingError: a split without annotation, a checkpoint of another run, or a loss that is not finite.
+        StorageError: the folder cannot be written.
+    """
+    reporter = NullReporter() if reporter is None else reporter
+    data = _open_splits(spec, reporter)
+    _require_annotation(data)
+    with quiet_lightning():
+        seed_everything(spec.seed, verbose=False)
+        task = build_task(spec, data.train)
+        last = _prepare_folder(spec, reporter)
+        first = 0 if last is None else epochs_done(last, task.settings.identity, spec.epochs)
+        history = History(spec.folder / HISTORY, spec.epochs, reporter)
+        trainer = make_trainer(
+            spec.device,
+            spec.precision,
+            deterministic=spec.deterministic,
+            max_epochs=spec.epochs,
+            callbacks=[history, *checkpoints(spec.folder, validated=data.val is not None)],
+            enable_progress_bar=isinstance(reporter, TerminalReporter),
+            default_root_dir=spec.folder,
+        )
+        device = trainer.strategy.root_device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        fit(trainer, task, _loaders(spec, data, first), last)
+        tested = _test(spec, trainer, task, data)
+    record = _record(spec, data, task, history)
+    record |= {"hardware": hardware(device), "peak_memory_bytes": peak_memory_bytes(device), "test": tested}
+    write_json(spec.folder / RUN_RECORD, record)
+    reporter.say(f"trained {spec.model} {spec.name}", test_miou=round(tested["scores"]["miou"], 4))
+    return spec.folder
+
+
+def build_task(spec: TrainingRun, train: PatchDataset) -> SegmentationTask:
+    """The Lightning module of a run, with fresh weights and the train split's normalisation."""
+    dataset = train.dataset
+    n_classes = len(dataset.labels) + 1
+    options = {"n_classes": n_classes} | dict(spec.options)
+    net = create_model(spec.model, **options)
+    normalisation = normalisation_of(dataset, train.rows)
+    identity = {
+        "digest": spec.digest,
+        "dataset_digest": dataset.digest,
+        "model": spec.model,
+        "options": options,
+        "labels": list(dataset.labels),
+        "loss": spec.loss,
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+    }
+    return SegmentationTask(
+        net, TaskSettings(n_classes, spec.loss, spec.learning_rate, spec.seed, normalisation, identity)
+    )
+
+
+def _open_splits(spec: TrainingRun, reporter: Reporter) -> RunData:
+    train = PatchDataset(
+        spec.root,
+        spec.train_split,
+        fold=spec.fold,
+        crop_px=spec.crop_px,
+        augmentation=spec.augmentation,
+        seed=spec.seed,
+    )
+    held_out = spec.val_split
+    names = train.dataset.splits
+    if spec.fold is not None and spec.test_split not in names and held_out is not None:
+        # In k-fold cross-validation the fold that is held out is the test set, and must not pick a checkpoint.
+        reporter.say(f"there is no {spec.test_split} split: fold {spec.fold} is the test set, the last weights count")
+        return RunData(train, None, PatchDataset(spec.root, held_out, fold=spec.fold), held_out)
+    val = None if held_out is None else PatchDataset(spec.root, held_out, fold=spec.fold)
+    return RunData(train, val, PatchDataset(spec.root, spec.test_split, fold=spec.fold), spec.test_split)
+
+
+def _require_annotation(data: RunData) -> None:
+    for name, part in (("train", data.train), ("val", data.val), ("test", data.test)):
+        if part is not None and not any(class_pixels(part.dataset, part.rows)):
+            raise TrainingError(
+                f"no pixel of the {name} split is annotated",
+                got=f"{len(part)} patches, all 255",
+                fix="choose other splits, or annotate some of its slides",
+            )
+
+
+def _prepare_folder(spec: TrainingRun, reporter: Reporter) -> Path | None:
+    """The checkpoint to go on from; a fresh start clears what an earlier run left."""
+    last = spec.folder / LAST
+    # Until it is done again, the folder must not look finished.
+    (spec.folder / RUN_RECORD).unlink(missing_ok=True)
+    if spec.resume and last.exists():
+        reporter.say("resuming", checkpoint=LAST)
+        return last
+    for name in (LAST, BEST, HISTORY):
+        (spec.folder / name).unlink(missing_ok=True)
+    return None
+
+
+def _loaders(
+    spec: TrainingRun, data: RunData, first_epoch: int
+) -> tuple[DataLoader[dict[str, Any]], DataLoader[dict[str, Any]] | None]:
+    sampler = EpochSampler(len(data.train), spec.seed, first_epoch=first_epoch)
+    train = make_loader(data.train, spec.batch_size, sampler=sampler, num_workers=spec.num_workers)
+    if data.val is None:
+        return train, None
+    return train, make_loader(data.val, spec.batch_size, num_workers=spec.num_workers)
+
+
+def _test(spec: TrainingRun, trainer: Trainer, task: SegmentationTask, data: RunData) -> dict[str, Any]:
+    chosen = BEST if data.val is not None else LAST
+    state = load_checkpoint(spec.folder / chosen)
+    task.load_state_dict(state["state_dict"])
+    loader = make_loader(data.test, spec.batch_size, num_workers=spec.num_workers)
+    started = time.monotonic()
+    trainer.test(task, loader, verbose=False)
+    seconds = time.monotonic() - started
+    return {
+        "split": data.test_split,
+        "checkpoint": chosen,
+        "epoch": int(state["epoch"]) + 1,
+        "patches": len(data.test),
+        "confusion": task.test.matrix.tolist(),
+        "scores": task.test_scores().to_dict(),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(len(data.test) / seconds, 3),
+    }
+
+
+def _record(spec: TrainingRun, data: RunData, task: SegmentationTask, history: History) -> dict[str, Any]:
+    dataset = data.train.dataset
+    identity = task.settings.identity
+    seconds = sum(row["train_seconds"] for row in history.rows)
+    images = sum(row["images"] for row in history.rows)
+    return {
+        "schema_version": RUN_SCHEMA_VERSION,
+        "training": spec.recorded(),
+        "training_digest": spec.digest,
+        "dataset": {
+            "name": dataset.record["name"],
+            "dataset_digest": dataset.digest,
+            "pixels_digest": dataset.record["pixels_digest"],
+            "recipe_digest": dataset.record["recipe_digest"],
+            "synthetic": bool(dataset.record["synthetic"]),
+            "labels": list(dataset.labels),
+        },
+        "patches": {"train": len(data.train), "val": 0 if data.val is None else len(data.val), "test": len(data.test)},
+        "model": model_record(spec.model, dict(identity["options"]), task.net),
+        "normalisation": {"mean": identity["mean"], "std": identity["std"]},
+        "optimiser": "Adam, betas 0.9 and 0.999, constant rate, no weight decay",
+        "versions": versions(),
+        "train_seconds": round(seconds, 3),
+        "train_images_per_second": round(images / seconds, 3),
+    }
