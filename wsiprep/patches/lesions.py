@@ -91,6 +91,5 @@ def _cells_met(bounds_lv0: npt.NDArray[np.float64], cells: Cells) -> npt.NDArray
     x_min, y_min, x_max, y_max = bounds_lv0.T
     left, right = np.searchsorted(xs, x_min - side, side="right"), np.searchsorted(xs, x_max, side="left")
     top, bottom = np.searchsorted(ys, y_min - side, side="right"), np.searchsorted(ys, y_max, side="left")
-    right, bottom = np.maximum(left, right), np.maximum(top, bottom)
     met: npt.NDArray[np.int64] = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
     return met

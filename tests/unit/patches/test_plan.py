@@ -169,6 +169,14 @@ def test_too_many_failures_stop_the_plan() -> None:
         assert "damaged" in str(caught.value)
 
 
+def test_the_share_that_may_fail_is_not_undone_by_rounding() -> None:
+    plan = dataset_plan([planned("a", [0.5])] * 71)
+    failed = {f"f{i}": "damaged" for i in range(29)}
+    require_enough(plan, failed, 0.29)
+    with pytest.raises(PlanError):
+        require_enough(plan, failed, 0.28)
+
+
 def test_a_plan_that_keeps_nothing_stops() -> None:
     with pytest.raises(PlanError, match="no cell of any slide is kept") as caught:
         require_enough(dataset_plan([planned("a", [0.01])]), {}, 0.0)

@@ -24,6 +24,7 @@ from wsiprep.patches import (
     roles,
     split_table,
 )
+from wsiprep.patches.hashing import cell_hashes, lowest
 
 
 def patients(n: int, slides_each: int = 2, **more: Any) -> list[GroupRow]:
@@ -103,6 +104,8 @@ def test_a_fixed_test_set_leaves_train_and_val_to_be_drawn() -> None:
 
 def test_a_split_that_the_manifest_fills_may_be_drawn_empty() -> None:
     rows = [*patients(2), row("t", "t", split="test")]
+    assert groups_in(rows, assign(rows, Split()).places) == {"train": 1, "val": 1, "test": 1}
+    rows = [row("a", "a", split="train"), *patients(2)]
     assert groups_in(rows, assign(rows, Split()).places) == {"train": 1, "val": 1, "test": 1}
     rows = [row("t", "t", split="test"), row("a", "a", split="train"), row("v", "v")]
     assert assign(rows, Split()).places["v"] == Place("val")
@@ -248,6 +251,8 @@ def test_patches_are_dealt_out_by_ratio_and_by_fold() -> None:
     assert shares == pytest.approx({"train": 0.8, "val": 0.1, "test": 0.1}, abs=0.015)
     np.testing.assert_array_equal(found[5:9], patch_split("s1", x[5:9], y[5:9], {"test": 1, "val": 1, "train": 8}, 0))
     assert (patch_split("s2", x, y, {"train": 8, "val": 1, "test": 1}, 0) != found).any()
+    drawn = lowest(2000, cell_hashes("0:s1", x, y), x, y)
+    assert (found[drawn] == "train").mean() == pytest.approx(0.8, abs=0.05)
     folds = patch_fold("s1", x, y, 4, 0)
     assert np.bincount(folds, minlength=4).min() > 4_700
 
