@@ -104,9 +104,10 @@ def pixel_counts(mask: npt.NDArray[np.uint8], labels: Sequence[str]) -> dict[str
 
 def channel_sums(image: npt.NDArray[np.uint8]) -> dict[str, int]:
     """Exact sums and sums of squares of each channel, ``sum_r`` .. ``sumsq_b``."""
-    # OpenCV adds 8-bit values in integers and carries them in doubles, exact up to 2^53.
+    # OpenCV adds 8- and 16-bit values in integers and carries them in doubles, exact up to 2^53.
+    # (Its norm of squares is not: it goes through a square root.)
     sums = [int(v) for v in cv2.sumElems(image)[: len(CHANNELS)]]
-    squares = [int(cv2.norm(channel, cv2.NORM_L2SQR)) for channel in cv2.split(image)]
+    squares = [int(v) for v in cv2.sumElems(np.multiply(image, image, dtype=np.uint16))[: len(CHANNELS)]]
     return {f"sum_{c}": s for c, s in zip(CHANNELS, sums, strict=True)} | {
         f"sumsq_{c}": s for c, s in zip(CHANNELS, squares, strict=True)
     }
