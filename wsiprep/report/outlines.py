@@ -1,0 +1,85 @@
+"""SVG path data in the pixels of a thumbnail: tissue, annotations, cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+MAX_SEPARATE_CELLS = 1500
+"""More kept cells than this are drawn as the rows that they make, to bound the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """From level-0 pixels to the pixels of a thumbnail.
+
+    Attributes:
+        scale_x, scale_y: thumbnail pixels per level-0 pixel.
+    """
+
+    scale_x: float
+    scale_y: float
+
+    def path(self, ring: Iterable[tuple[float, float]]) -> str:
+        """One closed ring of level-0 vertices; steps under a third of a pixel are left out."""
+        points = np.array([tuple(point[:2]) for point in ring], np.float64).reshape(-1, 2)
+        if len(points) < 3:
+            return ""
+        places = np.round(points * (self.scale_x, self.scale_y), 1)
+        small = cv2.approxPolyDP(places.astype(np.float32).reshape(-1, 1, 2), 0.3, True).reshape(-1, 2)
+        return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in (small if len(small) >= 3 else places)) + "Z"
+
+
+def tissue_path(mask: npt.NDArray[np.bool_], width_px: int, height_px: int) -> str:
+    """The outline of a tissue mask stretched over a thumbnail of the given size."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    contours, _ = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # findContours follows pixel centres; a pixel of padding and half a pixel bring it to corners.
+    view = View(width_px / mask.shape[1], height_px / mask.shape[0])
+    return "".join(view.path(contour.reshape(-1, 2) - 0.5) for contour in contours if len(contour) >= 3)
+
+
+def region_paths(collection: Mapping[str, Any], view: View) -> dict[str, str]:
+    """label -> path of all its regions in a GeoJSON FeatureCollection (level-0 px)."""
+    paths: dict[str, list[str]] = {}
+    for feature in collection.get("features", ()):
+        label = str((feature.get("properties") or {}).get("classification", {}).get("name", "unnamed"))
+        rings = "".join(view.path(ring) for ring in _rings(feature.get("geometry") or {}))
+        paths.setdefault(label, []).append(rings)
+    return {label: "".join(parts) for label, parts in paths.items()}
+
+
+def _rings(geometry: Mapping[str, Any]) -> Iterator[list[tuple[float, float]]]:
+    kind, coordinates = geometry.get("type"), geometry.get("coordinates", ())
+    if kind == "Polygon":
+        yield from coordinates
+    elif kind == "MultiPolygon":
+        for polygon in coordinates:
+            yield from polygon
+
+
+def cells_path(x_lv0: npt.NDArray[np.int64], y_lv0: npt.NDArray[np.int64], side_lv0: int, view: View) -> str:
+    """Squares of ``side_lv0``; above ``MAX_SEPARATE_CELLS`` neighbours in a row become one rectangle."""
+    boxes = [(x, y, side_lv0) for x, y in zip(x_lv0.tolist(), y_lv0.tolist(), strict=True)]
+    if len(boxes) > MAX_SEPARATE_CELLS:
+        boxes = _runs(sorted(boxes, key=lambda b: (b[1], b[0])), side_lv0)
+    height = side_lv0 * view.scale_y
+    return "".join(
+        f"M{x * view.scale_x:.1f} {y * view.scale_y:.1f}h{w * view.scale_x:.1f}v{height:.1f}h-{w * view.scale_x:.1f}z"
+        for x, y, w in boxes
+    )
+
+
+def _runs(boxes: list[tuple[int, int, int]], side_lv0: int) -> list[tuple[int, int, int]]:
+    runs: list[tuple[int, int, int]] = []
+    for x, y, _ in boxes:
+        if runs and runs[-1][1] == y and x <= runs[-1][0] + runs[-1][2]:
+            runs[-1] = (runs[-1][0], y, x + side_lv0 - runs[-1][0])
+        else:
+            runs.append((x, y, side_lv0))
+    return runs
