@@ -268,6 +268,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Publish a value as JSON."""
     write_bytes(path, json_bytes(value))
 
 
@@ -280,6 +281,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise StoreError("a file of the dataset is missing", got=str(path), fix="run the stage that writes it") from error
+        raise StoreError(
+            "a file of the dataset is missing", got=str(path), fix="run the stage that writes it"
+        ) from error
     except (OSError, ValueError) as error:
         raise StoreError("a file of the dataset is damaged", got=str(error), file=path) from error

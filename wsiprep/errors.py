@@ -98,70 +98,102 @@ def _rebuild(kind: type[WsiprepError], message: str, details: dict[str, object])
 
 
 class FindingsError(WsiprepError):
+    """The tool worked and found faults (exit 2)."""
+
     exit_code = 2
     code = "findings"
 
 
 class UsageError(WsiprepError):
+    """The command line or a function's arguments (exit 64)."""
+
     exit_code = 64
     code = "usage"
 
 
 class DataError(WsiprepError):
+    """Something about the input (exit 65)."""
+
     exit_code = 65
     code = "bad-data"
 
 
 class RecipeError(DataError):
+    """A recipe, ``--set``, or the resolved configuration."""
+
     code = "bad-recipe"
 
 
 class ManifestError(DataError):
+    """A manifest CSV, splits.csv or exclude.csv."""
+
     code = "bad-manifest"
 
 
 class SlideError(DataError):
+    """A slide that cannot be opened, decoded or trusted."""
+
     code = "bad-slide"
 
 
 class SpacingError(SlideError):
+    """Pixel size missing, contradictory, or no integer step away."""
+
     code = "bad-spacing"
 
 
 class AnnotationError(DataError):
+    """An annotation file: syntax, groups or geometry."""
+
     code = "bad-annotation"
 
 
 class TissueError(DataError):
+    """A given tissue mask."""
+
     code = "bad-tissue"
 
 
 class StainError(DataError):
+    """A stain fit or target."""
+
     code = "bad-stain"
 
 
 class PlanError(DataError):
+    """Nothing kept, too many slides failed."""
+
     code = "bad-plan"
 
 
 class SplitError(DataError):
+    """Too few patients, or one in two splits."""
+
     code = "bad-split"
 
 
 class StoreError(DataError):
+    """A dataset that is unsealed, foreign or damaged."""
+
     code = "bad-store"
 
 
 class TrainingError(DataError):
+    """A model, a checkpoint or a run."""
+
     code = "bad-training"
 
 
 class StorageError(WsiprepError):
+    """Full disk, quota, I/O, unwritable (exit 74)."""
+
     exit_code = 74
     code = "storage"
 
 
 class TemporaryError(WsiprepError):
+    """Try again (exit 75)."""
+
     exit_code = 75
     code = "temporary"
 

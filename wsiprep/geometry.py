@@ -108,9 +108,7 @@ def spacing_matches(got_um: float, expected_um: float, tolerance: float = SPACIN
     return abs(got_um - expected_um) <= tolerance * expected_um
 
 
-def downsample_for(
-    file_um: float, *, downsample: int | None = None, spacing_um: float | None = None
-) -> int:
+def downsample_for(file_um: float, *, downsample: int | None = None, spacing_um: float | None = None) -> int:
     """The integer downsample that a request means for a file of ``file_um`` um/px.
 
     ``downsample=N`` means N x the file's spacing. ``spacing_um=S`` is accepted where S / file is

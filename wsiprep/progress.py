@@ -17,10 +17,14 @@ Level = Literal["info", "warning", "error"]
 
 
 class Task(Protocol):
+    """Work with a known or unknown number of steps."""
+
     def advance(self, steps: int = 1) -> None: ...
 
 
 class Reporter(Protocol):
+    """Whoever listens to a stage."""
+
     def say(self, message: str, *, level: Level = "info", **fields: Any) -> None: ...
 
     def task(self, label: str, total: int | None = None) -> contextlib.AbstractContextManager[Task]: ...

@@ -57,6 +57,9 @@ def receipts_of_plan(wildcards):
     return [f"{OUT}/receipts/{slide_id}.json" for slide_id in kept]
 
 
-# `seal` takes the folder as its argument; `train` reads the recipe that plan recorded there.
-SEAL = COMMON.rsplit(" --out ", 1)[0]
-TRAIN_SETS = " ".join(f"--set {shlex.quote(item)}" for item in SETS if item.startswith("training."))
+# `seal` and `train` take the folder as their argument.
+RECIPE_WORDS = COMMON.rsplit(" --out ", 1)[0]
+TRAIN_WORDS = " ".join(
+    ["--recipe", shlex.quote(str(RECIPE_PATH))]
+    + [f"--set {shlex.quote(item)}" for item in SETS]
+)

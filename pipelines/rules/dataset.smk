@@ -92,7 +92,7 @@ rule seal:
     message:
         "seal {OUT}"
     shell:
-        "wsiprep seal {OUT:q} {SEAL} --log-format text > {log:q} 2>&1"
+        "wsiprep seal {OUT:q} {RECIPE_WORDS} --log-format text > {log:q} 2>&1"
 
 
 rule report:

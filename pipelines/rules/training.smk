@@ -24,7 +24,7 @@ rule train:
     message:
         "train {wildcards.model} {wildcards.run}"
     shell:
-        "wsiprep train {OUT:q} --model {wildcards.model} --seed {params.seed} {params.fold} {TRAIN_SETS} "
+        "wsiprep train {OUT:q} --model {wildcards.model} --seed {params.seed} {params.fold} {TRAIN_WORDS} "
         "--resume --log-format text > {log:q} 2>&1"
 
 

@@ -74,7 +74,7 @@ def read_regions(path: str | Path) -> AnnotationSet:
         regions = tuple(_region(feature, allowed) for feature in tree["features"])
         counts = {str(name): int(count) for name, count in record["counts"].items()}
         return AnnotationSet(regions, counts, tuple(str(note) for note in record["notes"]))
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
         raise AnnotationError(
             "the slide's regions are damaged", got=f"{type(error).__name__}: {error}", file=path,
             fix="survey the slide again",

@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from itertools import pairwise
 from types import FrameType
 from typing import NoReturn
 
@@ -80,7 +81,7 @@ def cli() -> None:
     """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one return an outcome
     """Run the command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--log-format=json" in arguments or _follows(arguments, "--log-format", "json")
@@ -123,7 +124,7 @@ class _Terminated(BaseException):
 
 
 def _on_terminate() -> signal.Handlers | None:
-    def handler(signum: int, frame: FrameType | None) -> NoReturn:
+    def handler(_signum: int, _frame: FrameType | None) -> NoReturn:
         raise _Terminated
 
     try:
@@ -133,7 +134,7 @@ def _on_terminate() -> signal.Handlers | None:
 
 
 def _follows(arguments: list[str], flag: str, value: str) -> bool:
-    return any(a == flag and b == value for a, b in zip(arguments, arguments[1:], strict=False))
+    return (flag, value) in pairwise(arguments)
 
 
 def _usage(error: click.UsageError, *, as_json: bool) -> int:

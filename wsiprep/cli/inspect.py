@@ -6,15 +6,12 @@ from pathlib import Path
 
 import click
 
-from wsiprep.cli import options
-
 
 @click.command("inspect", short_help="Show a slide's header or a dataset's summary.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--backend", type=click.Choice(["auto", "tiff", "openslide", "tiffslide"]), default="auto")
 @click.option("--json", "as_json", is_flag=True, help="machine-readable")
-@options.log_option
-def command(path: Path, backend: str, as_json: bool, log_format: str) -> None:
+def command(path: Path, backend: str, as_json: bool) -> None:
     """Show what wsiprep sees in PATH: a slide (levels, spacing, backend) or a dataset folder (counts, digests).
 
     \b

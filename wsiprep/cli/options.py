@@ -18,6 +18,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def log_option(function: F) -> F:
+    """``--log-format``."""
     return click.option(
         "--log-format",
         type=click.Choice(["auto", "text", "json", "none"]),
@@ -28,14 +29,17 @@ def log_option(function: F) -> F:
 
 
 def out_argument(function: F) -> F:
+    """The dataset folder as an argument."""
     return click.argument("out", type=OUT)(function)
 
 
 def out_option(function: F) -> F:
+    """The dataset folder as ``--out``."""
     return click.option("-o", "--out", type=OUT, required=True, help="the dataset's folder")(function)
 
 
 def recipe_option(function: F) -> F:
+    """``--recipe`` and ``--set``."""
     function = click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="override a key of the recipe; repeatable"
     )(function)
@@ -45,10 +49,12 @@ def recipe_option(function: F) -> F:
 
 
 def manifest_option(function: F) -> F:
+    """``--manifest``."""
     return click.option("-m", "--manifest", type=FILE, help="manifest (CSV); default: the recipe's")(function)
 
 
 def reporter(log_format: str, **shared: Any) -> Reporter:
+    """The reporter that a command was asked for."""
     from wsiprep.progress import reporter_for
 
     return reporter_for(log_format, **shared)

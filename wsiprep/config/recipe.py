@@ -27,6 +27,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 
 
 class Section(BaseModel):
+    """A frozen part of a recipe; unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
@@ -91,6 +93,8 @@ class KeepRule(Section):
 
 
 class Keep(Section):
+    """Which cells become patches."""
+
     rules: tuple[KeepRule, ...] = ()
     min_tissue: Fraction = Field(0.10, description="for cells without a kept label and slides without annotation")
     min_annotated: Fraction = Field(0.5, description="cells with less annotated area are rejected")
@@ -102,6 +106,8 @@ class Keep(Section):
 
 
 class Stain(Section):
+    """Stain normalisation, fitted once a slide."""
+
     method: Literal["none", "macenko", "vahadane"] = "none"
     target: Literal["reference", "cohort"] = Field(
         "reference", description="reference: the built-in matrix; cohort: fitted on the slides of the train split"
@@ -134,6 +140,8 @@ class Split(Section):
 
 
 class Store(Section):
+    """How shards are stored."""
+
     codec: Literal["zstd", "blosc-lz4", "none"] = Field("zstd", description="always with a checksum on each chunk")
     zstd_level: int = Field(1, ge=-7, le=22)
     patches_per_shard_file: int = Field(64, ge=1, le=4096)
@@ -167,6 +175,8 @@ class SourceOverride(Section):
 
 
 class Recipe(Section):
+    """What to make of the slides; see the module's docstring."""
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")
     version: int = Field(1, ge=1, description="of the recipe; part of every digest")
     title: str = ""

@@ -55,7 +55,9 @@ def _dataset_facts(path: Path) -> dict[str, Any]:
     tree = DatasetTree(path)
     if tree.dataset_record.exists():
         record: dict[str, Any] = read_json(tree.dataset_record)
-        return {"dataset": path.name, "sealed": True} | record
+        shown = ("name", "title", "licence", "synthetic", "labels", "patch_size_px", "split", "counts", "bytes")
+        digests = ("dataset_digest", "pixels_digest", "recipe_digest", "backends", "versions")
+        return {"dataset": path.name, "sealed": True} | {k: record[k] for k in (*shown, *digests)}
     if not tree.recipe.exists() and not tree.slide_ids():
         raise UsageError(
             "this folder is no dataset of wsiprep", got=str(path), expected="a slide, or a folder that wsiprep wrote"
@@ -76,7 +78,10 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> str:
     for key, value in facts.items():
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
             lines.append(f"{key}:")
-            lines += ["  " + "  ".join(f"{k} {v}" for k, v in item.items() if not isinstance(v, (list, dict))) for item in value]
+            lines += [
+                "  " + "  ".join(f"{k} {v}" for k, v in item.items() if not isinstance(v, (list, dict)))
+                for item in value
+            ]
         elif isinstance(value, Mapping):
             lines.append(f"{key}:")
             lines += [f"  {k}: {v}" for k, v in value.items()]

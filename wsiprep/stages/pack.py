@@ -21,7 +21,7 @@ import pyarrow as pa
 from wsiprep.annotations import LabelMap, read_regions
 from wsiprep.artifacts import DatasetTree, read_json, write_bytes
 from wsiprep.config import Recipe, pack_digest
-from wsiprep.errors import SlideError, StoreError
+from wsiprep.errors import DataError, SlideError, StoreError
 from wsiprep.geometry import Box, Size
 from wsiprep.manifest import SlideRow
 from wsiprep.progress import Reporter
@@ -30,7 +30,7 @@ from wsiprep.stages.pictures import SheetItem, contact_sheet, png_bytes
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.tables import read_table, table_metadata
 from wsiprep.stain import StainFit, normalise
-from wsiprep.store import PatchRecord, Receipt, ShardSpec, write_shard
+from wsiprep.store import PatchRecord, Receipt, ShardSpec, record_outcome, write_shard
 
 PREVIEW_PATCHES = 16
 AHEAD_PER_THREAD = 4
@@ -98,6 +98,21 @@ def pack(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *
         receipt = _write(slide, recipe, tree, spec, part, reporter, threads)
     reporter.say(f"pack {row.slide_id}: {receipt.n_patches} patches", digest=receipt.digest[:12])
     return receipt
+
+
+def pack_or_record(
+    row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, threads: int = 1
+) -> Receipt:
+    """As ``pack``, but bad data becomes a receipt of state ``failed``, so that a workflow goes on."""
+    try:
+        return pack(row, recipe, tree, reporter, threads=threads)
+    except DataError as error:
+        reporter.say(str(error), level="error", slide=row.slide_id)
+        part = tree.plan_slice(row.slide_id)
+        plan_digest = hashlib.sha256(part.read_bytes()).hexdigest() if part.exists() else ""
+        return record_outcome(
+            tree, row.slide_id, "failed", reason=f"{error.code}: {error}", provenance={"plan_digest": plan_digest}
+        )
 
 
 def read_slice(tree: DatasetTree, slide_id: str) -> PlanSlice:
@@ -172,15 +187,13 @@ def _write(
 
 def _index_rows(part: PlanSlice, spec: ShardSpec) -> list[dict[str, Any]]:
     shared = {
-        "scale": spec.attributes["downsample"],
+        "scale": float(spec.attributes["downsample"]),
         "spacing_um": spec.attributes["spacing_um"],
         "source_level": spec.attributes["pixels"]["source_level"],
         "from_stored": spec.attributes["pixels"]["from_stored"],
     }
     dropped = {"col", "row"}
-    return [
-        {k: v for k, v in row.items() if k not in dropped} | shared for row in part.cells.to_pylist()
-    ]
+    return [{k: v for k, v in row.items() if k not in dropped} | shared for row in part.cells.to_pylist()]
 
 
 def _in_order(

@@ -36,6 +36,7 @@ def shrink(image: RGB, side_px: int) -> RGB:
 
 
 def jpeg_bytes(image: RGB, quality: int = 85) -> bytes:
+    """The image as a JPEG file."""
     ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise ValueError("the picture cannot be encoded as JPEG")
@@ -43,6 +44,7 @@ def jpeg_bytes(image: RGB, quality: int = 85) -> bytes:
 
 
 def png_bytes(image: RGB) -> bytes:
+    """The image as a PNG file."""
     ok, data = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not ok:
         raise ValueError("the picture cannot be encoded as PNG")
@@ -50,10 +52,10 @@ def png_bytes(image: RGB) -> bytes:
 
 
 def outlined(image: RGB, mask: npt.NDArray[np.uint8]) -> RGB:
-    """The image with each label's outline drawn and ignored pixels greyed."""
+    """The image with each label's outline drawn, and ignored pixels greyed where they are not all of it."""
     result = image.copy()
     ignored = mask == 255
-    if ignored.any():
+    if ignored.any() and not ignored.all():
         result[ignored] = (result[ignored] // 2 + np.array(IGNORE_COLOUR, np.uint8) // 2).astype(np.uint8)
     for value in np.unique(mask):
         if value in (0, 255):

@@ -21,6 +21,7 @@ def rows_of(recipe: Recipe, recipe_path: Path | None, manifest: Path | None) -> 
 
 
 def row_of(rows: tuple[SlideRow, ...], slide_id: str) -> SlideRow:
+    """The row of one slide, by its id or its raw id."""
     for row in rows:
         if slide_id in (row.slide_id, row.raw_id):
             return row

@@ -21,7 +21,7 @@ from wsiprep.config import Recipe
 from wsiprep.errors import AnnotationError, DataError, SlideError, SpacingError
 from wsiprep.geometry import Box, downsample_for, spacing_matches
 from wsiprep.manifest import SlideRow
-from wsiprep.patches.hashing import cell_hash
+from wsiprep.patches.hashing import cell_hashes
 from wsiprep.patches.sampling import Cells, grid_cells
 from wsiprep.progress import Reporter
 from wsiprep.slides import Plane, Slide, open_slide, read_overview
@@ -76,13 +76,13 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
         plane = Plane(slide, scale.downsample, recipe.pixels)
         colours = _colours(row, recipe, plane, cells, shares) if recipe.stain.method != "none" else None
     folder = tree.slide(row.slide_id)
-    regions = write_regions(annotations)
+    regions = write_regions(annotations, recipe.labels)
     write_bytes(folder.regions, regions)
     write_bytes(folder.tissue, write_mask(tissue))
     write_bytes(folder.overview, jpeg_bytes(shrink(overview, OVERVIEW_SIDE_PX)))
     write_bytes(folder.candidates, table_bytes(_candidates(cells, shares, fractions)))
     if colours is not None:
-        write_bytes(folder.colours, colours.to_npz())
+        write_bytes(folder.colours, colours.save())
     record = _record(row, slide, scale, plane, cells) | {
         "overview": {
             "downsample": overview_downsample,
@@ -217,7 +217,7 @@ def _tissue(
                 "tissue.method is given, but the manifest names no tissue file", got=row.slide_id,
                 fix="fill the tissue column, or choose another method",
             )  # fmt: skip
-        return read_given(row.tissue, slide.info.size, downsample, (overview.shape[0], overview.shape[1]))
+        return read_given(row.tissue, slide.info.size, downsample)
     return find_tissue(overview, downsample, downsample * spacing_um, recipe.tissue, row.stain_type)
 
 
@@ -225,13 +225,12 @@ def _colours(
     row: SlideRow, recipe: Recipe, plane: Plane, cells: Cells, shares: npt.NDArray[np.float64]
 ) -> ColourHistogram:
     """Histogram of the colours of a few tissue cells, chosen by hash, read at the patches' scale."""
-    eligible = np.flatnonzero(shares >= min(MIN_STAIN_TISSUE, float(shares.max(initial=0.0))))
-    eligible = eligible[shares[eligible] > 0]
-    order = sorted(
-        eligible.tolist(), key=lambda i: cell_hash(0, row.slide_id, int(cells.x_lv0[i]), int(cells.y_lv0[i]))
-    )
+    enough = min(MIN_STAIN_TISSUE, float(shares.max(initial=0.0)))
+    eligible = np.flatnonzero((shares >= enough) & (shares > 0))
+    hashes = cell_hashes(row.slide_id, cells.x_lv0[eligible], cells.y_lv0[eligible])
+    chosen = np.sort(eligible[np.argsort(hashes, kind="stable")[: recipe.stain.sample_cells]])
     total = ColourHistogram.empty()
-    for i in sorted(order[: recipe.stain.sample_cells]):
+    for i in chosen.tolist():
         side, n = cells.patch_size_px, cells.downsample
         box = Box(int(cells.x_lv0[i]) // n, int(cells.y_lv0[i]) // n, side, side)
         total = total + histogram(plane.read_padded(box))
@@ -288,4 +287,3 @@ def _lesions(annotations: AnnotationSet, recipe: Recipe) -> list[dict[str, Any]]
                  "x_min": x_min, "y_min": y_min, "x_max": x_max, "y_max": y_max}
             )  # fmt: skip
     return rows
-

@@ -34,7 +34,9 @@ def read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, memory_map=False, partitioning=None)
     except FileNotFoundError as error:
-        raise StoreError("a table of the dataset is missing", got=str(path), fix="run the stage that writes it") from error
+        raise StoreError(
+            "a table of the dataset is missing", got=str(path), fix="run the stage that writes it"
+        ) from error
     except (OSError, pa.ArrowException) as error:
         raise StoreError("a table of the dataset is damaged", got=str(error), file=path) from error
 

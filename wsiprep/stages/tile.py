@@ -13,7 +13,7 @@ from wsiprep.manifest import SlideRow, slug
 from wsiprep.progress import Reporter
 from wsiprep.stages.pack import pack
 from wsiprep.stages.plan import decide_slide, write_slice
-from wsiprep.stages.rows import record_recipe, recipe_of_tree, require_same_recipe
+from wsiprep.stages.rows import recipe_of_tree, record_recipe, require_same_recipe
 from wsiprep.stages.survey import survey
 from wsiprep.store import Receipt
 

@@ -7,25 +7,32 @@ from pathlib import Path
 from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import UsageError
 from wsiprep.progress import Reporter
-from wsiprep.store import Finding, clean, verify
+from wsiprep.store import Finding, Findings, clean, verify
 
 
-def check(tree: DatasetTree, reporter: Reporter, *, deep: bool, repair: bool = False) -> list[Finding]:
+def check(tree: DatasetTree, reporter: Reporter, *, deep: bool, repair: bool = False) -> Findings:
     """Everything that is wrong with the files in a dataset's folder.
 
-    With ``repair``, receipts of shards with findings are removed, so that the workflow packs those
+    With ``repair``, receipts of shards with faults are removed, so that the workflow packs those
     slides again; nothing else is touched.
     """
     _require_dataset(tree)
-    reporter.say(f"verify {tree.root}", deep=deep)
-    findings = list(verify(tree, deep=deep))
+    findings = verify(tree, deep=deep, reporter=reporter)
     if repair:
-        for slide_id in sorted({f.slide_id for f in findings if f.slide_id is not None}):
+        for slide_id in sorted({name for f in findings.faults if (name := _slide_of(f)) is not None}):
             receipt = tree.receipt(slide_id)
             if receipt.exists():
                 receipt.unlink()
                 reporter.say(f"dropped the receipt of {slide_id}", level="warning")
     return findings
+
+
+def _slide_of(finding: Finding) -> str | None:
+    """The slide whose shard or receipt a finding is about, or None."""
+    folder, _, rest = finding.path.partition("/")
+    if folder == "shards":
+        return rest.split("/")[0] or None
+    return rest.removesuffix(".json") if folder == "receipts" else None
 
 
 def tidy(tree: DatasetTree, reporter: Reporter, *, dry_run: bool) -> list[Path]:

@@ -61,6 +61,7 @@ def run_names(recipe: Recipe, config: Mapping[str, Any]) -> list[str]:
 
 
 def run_seed(run: str) -> int:
+    """The seed in the name of a run."""
     return int(run.removeprefix("seed").split("-")[0])
 
 

@@ -1,0 +1,330 @@
+"""plan: keep rules, draws and the split over all surveyed slides; no pixel is read.
+
+A slide's slice of the plan (``plan/{id}.parquet``) is rewritten only where its bytes change, and holds
+everything that decides the slide's shard; the split is not in it, so a new split packs nothing again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes, write_bytes_if_changed
+from wsiprep.config import Recipe, digest_of, recipe_digest
+from wsiprep.errors import ManifestError, PlanError
+from wsiprep.manifest import SlideRow, read_exclusions
+from wsiprep.patches import (
+    ALL,
+    BY_PATCH,
+    Assignment,
+    Candidates,
+    Cells,
+    Decision,
+    Decisions,
+    Lesions,
+    SlidePlan,
+    assign,
+    dataset_plan,
+    decide,
+    group_rows,
+    require_enough,
+    slide_plan,
+    split_table,
+)
+from wsiprep.progress import Reporter
+from wsiprep.stages.revisions import REVISION
+from wsiprep.stages.rows import record_recipe
+from wsiprep.stages.stains import cohort_fit, slide_stain
+from wsiprep.stages.tables import read_table, table_bytes
+from wsiprep.stain import StainFit
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedSlide:
+    """One surveyed slide with the decision about each of its cells."""
+
+    row: SlideRow
+    record: Mapping[str, Any]
+    candidates: Candidates
+    decisions: Decisions
+    summary: SlidePlan
+
+    @property
+    def slide_id(self) -> str:
+        return self.row.slide_id
+
+    @property
+    def kept_count(self) -> int:
+        return self.summary.kept
+
+    def reasons(self) -> dict[str, int]:
+        """Decision -> cells, without zeros and without the kept ones."""
+        return {d.name.lower(): n for d, n in self.summary.counts.items() if n and d is not Decision.KEPT}
+
+    def table(self) -> pa.Table:
+        """Every cell with its decision, a row a cell."""
+        names = np.array([d.name.lower() for d in Decision])
+        n = len(self.candidates)
+        constant = {"slide_id": [self.slide_id] * n, "source": [self.row.source or ""] * n}
+        cells = self.candidates.cells
+        return pa.table(
+            {k: pa.array(v, pa.string()) for k, v in constant.items()}
+            | _columns(self.candidates)
+            | {
+                "side_lv0": pa.array(np.full(n, cells.side_lv0, np.int64)),
+                "decision": pa.array(names[self.decisions.codes].tolist(), pa.string()),
+            }
+        )
+
+
+def plan(
+    rows: Sequence[SlideRow], recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, cohort_fallback: bool = True
+) -> dict[str, Any]:
+    """Plan a dataset from its surveyed slides; returns the record (``plan.json``).
+
+    Args:
+        rows: the slides.
+        recipe: the resolved recipe.
+        tree: where they were surveyed.
+        reporter: hears what keeps nothing.
+        cohort_fallback: slides without a stain fit take the cohort's; off for folders that ``tile`` filled
+            slide by slide, whose slices must not depend on slides that came later.
+
+    Raises:
+        PlanError: too many slides failed, nothing is kept, or stored and averaged pixels would mix.
+        SplitError: too few patients, or one patient in two splits.
+        StoreError: a slide was not surveyed yet.
+    """
+    excluded = read_exclusions(tree.exclusions)
+    unknown = sorted(set(excluded) - {row.slide_id for row in rows})
+    if unknown:
+        raise ManifestError("exclude.csv names slides that the manifest lacks", got=", ".join(unknown[:8]))
+    decided: list[DecidedSlide] = []
+    failed: dict[str, str] = {}
+    for row in rows:
+        record = read_json(tree.slide(row.slide_id).record)
+        if row.slide_id in excluded:
+            continue
+        if record["state"] == "failed":
+            failed[row.slide_id] = record["error"]["message"]
+            continue
+        decided.append(decide_slide(row, record, recipe, tree))
+    summary = dataset_plan(d.summary for d in decided)
+    kept = [d for d in decided if d.kept_count]
+    record = {
+        "revision": REVISION["plan"],
+        "recipe_digest": recipe_digest(recipe),
+        "plan": summary.to_dict(),
+        "states": _states(rows, decided, failed, excluded),
+        "kept_slides": sorted(d.slide_id for d in kept),
+        "sources": {row.slide_id: row.source or "" for row in rows},
+    }
+    _report_losses(record, reporter)
+    write_bytes(tree.plan_record, json_bytes(record | {"split": None}))
+    require_enough(summary, failed, recipe.max_failed)
+    _require_one_kind_of_pixels(kept, recipe)
+    assignment = _assignment(kept, recipe, tree)
+    groups = group_rows([d.row for d in kept], recipe.split.by, {d.slide_id: float(d.kept_count) for d in kept})
+    record["split"] = split_table(groups, assignment, recipe.split).to_dict()
+    _write_slices(kept, recipe, tree, assignment if cohort_fallback else None)
+    write_bytes(tree.split, table_bytes(_split_rows(assignment), {"leaking": assignment.leaking}))
+    write_bytes(tree.plan, table_bytes(pa.concat_tables([d.table() for d in decided])))
+    record_recipe(tree, recipe)
+    write_bytes(tree.plan_record, json_bytes(record))
+    forecast = summary.forecast
+    reporter.say(f"plan: {len(kept)} slides, {forecast.patches} patches, at most {forecast.raw_bytes / 1e9:.2f} GB")
+    return record
+
+
+def decide_slide(row: SlideRow, record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree) -> DecidedSlide:
+    """Apply the keep rules to one surveyed slide."""
+    recipe = recipe.for_source(row.source)
+    candidates = _candidates(record, recipe, tree, row.slide_id)
+    annotated = row.annotation_state != "none"
+    decisions = decide(candidates, recipe, annotated=annotated, slide_id=row.slide_id)
+    pixels = record["pixels"]
+    summary = slide_plan(
+        row.slide_id,
+        candidates,
+        decisions,
+        recipe,
+        annotated=annotated,
+        source_factor=record["downsample"] if pixels["from_stored"] else 1,
+        lesions=_lesions(record["lesions"]),
+    )
+    return DecidedSlide(row, record, candidates, decisions, summary)
+
+
+def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, cohort: StainFit | None) -> bool:
+    """Write a slide's slice of the plan where its bytes change; True if written."""
+    recipe = recipe.for_source(decided.row.source)
+    mask = decided.decisions.kept
+    kept = pa.table(_columns(decided.candidates)).filter(pa.array(mask))
+    record = decided.record
+    metadata = {
+        "revision": REVISION["plan"],
+        "slide_id": decided.slide_id,
+        "identity": record["identity"],
+        "regions_digest": record["annotation"]["regions_digest"],
+        "annotation_state": decided.row.annotation_state,
+        "labels": list(recipe.labels),
+        "downsample": record["downsample"],
+        "patch_size_px": recipe.sampling.patch_size_px,
+        "pixels": record["pixels"],
+        "spacing_um": record["spacing_um"]["patch"],
+        "stain": slide_stain(decided.slide_id, recipe, tree, cohort),
+    }
+    return write_bytes_if_changed(tree.plan_slice(decided.slide_id), table_bytes(kept, metadata))
+
+
+def _columns(candidates: Candidates) -> dict[str, pa.Array]:
+    cells = candidates.cells
+    columns: dict[str, Any] = {
+        "col": cells.col,
+        "row": cells.row,
+        "x_lv0": cells.x_lv0,
+        "y_lv0": cells.y_lv0,
+        "tissue_fraction": candidates.tissue_fraction,
+        "annotated_fraction": candidates.annotated_fraction,
+    }
+    columns |= {f"{name}_fraction": values for name, values in candidates.label_fractions.items()}
+    return {name: pa.array(values) for name, values in columns.items()}
+
+
+def _candidates(record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree, slide_id: str) -> Candidates:
+    table = read_table(tree.slide(slide_id).candidates)
+
+    def column(name: str) -> Any:
+        return table.column(name).to_numpy()
+
+    cells = Cells(
+        column("col"), column("row"), column("x_lv0"), column("y_lv0"),
+        recipe.sampling.patch_size_px, record["downsample"],
+    )  # fmt: skip
+    labels = {name: column(f"{name}_fraction") for name in recipe.labels}
+    return Candidates(cells, column("tissue_fraction"), column("annotated_fraction"), labels)
+
+
+def _lesions(rows: Sequence[Mapping[str, Any]]) -> Lesions | None:
+    if not rows:
+        return None
+    bounds = np.array([[r["x_min"], r["y_min"], r["x_max"], r["y_max"]] for r in rows], np.float64)
+    return Lesions(
+        np.array([r["index"] for r in rows], np.int64),
+        tuple(r["label"] for r in rows),
+        np.array([r["area_px"] for r in rows], np.float64),
+        bounds,
+    )
+
+
+def _states(
+    rows: Sequence[SlideRow], decided: Sequence[DecidedSlide], failed: Mapping[str, str], excluded: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """slide id -> its one state and the reason; every row of the manifest has one."""
+    kept = {d.slide_id: d for d in decided}
+    states: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        slide_id = row.slide_id
+        if slide_id in excluded:
+            states[slide_id] = {"state": "excluded", "reason": excluded[slide_id] or "listed in exclude.csv"}
+        elif slide_id in failed:
+            states[slide_id] = {"state": "failed", "reason": failed[slide_id]}
+        elif kept[slide_id].kept_count:
+            states[slide_id] = {"state": "planned", "reason": ""}
+        else:
+            states[slide_id] = {"state": "empty", "reason": kept[slide_id].summary.reason}
+    return states
+
+
+def _report_losses(record: Mapping[str, Any], reporter: Reporter) -> None:
+    for item in record["plan"]["keep_nothing"]:
+        share = item["best_share"]
+        reporter.say(
+            f"{item['slide_id']} keeps nothing: {item['reason']}", level="warning",
+            best_share=None if share is None else round(share, 4),
+        )  # fmt: skip
+    lost = record["plan"]["lost_lesions"]
+    if lost:
+        reporter.say(f"{len(lost)} lesion(s) are in no kept cell; plan.json lists them", level="warning")
+
+
+def _require_one_kind_of_pixels(kept: Sequence[DecidedSlide], recipe: Recipe) -> None:
+    """Stored levels and area means of level 0 differ by about 30 dB; do not mix them unless told to."""
+    if recipe.mix_pixels:
+        return
+    averaged = [d for d in kept if not d.record["pixels"]["from_stored"]]
+    stored = [d for d in kept if d.record["pixels"]["from_stored"] and d.record["downsample"] > 1]
+    if averaged and stored:
+        raise PlanError(
+            "some slides have the level and others must be averaged from level 0",
+            got=f"{len(stored)} stored, {len(averaged)} averaged, such as {averaged[0].slide_id}",
+            expected="one kind of pixels in a dataset",
+            fix="pixels: level0 for all, or mix_pixels: true if you accept the difference",
+        )
+
+
+def _assignment(kept: Sequence[DecidedSlide], recipe: Recipe, tree: DatasetTree) -> Assignment:
+    """Place the patients; what an earlier run with the same split section placed stays where it is."""
+    drawn_with = digest_of(recipe.split.model_dump(mode="json"))[:16]
+    weights = {d.slide_id: float(d.kept_count) for d in kept}
+    rows = group_rows([d.row for d in kept], recipe.split.by, weights)
+    assignment = assign(rows, recipe.split, _frozen(tree, drawn_with))
+    if assignment.frozen:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["group", "place", "drawn_with"])
+        writer.writerows([group, place, drawn_with] for group, place in sorted(assignment.frozen.items()))
+        write_bytes_if_changed(tree.splits, text.getvalue().encode())
+    return assignment
+
+
+def _frozen(tree: DatasetTree, drawn_with: str) -> dict[str, str]:
+    """The frozen places, where they were drawn with the same split section; a changed section draws anew."""
+    try:
+        text = tree.splits.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    reader = csv.DictReader(io.StringIO(text))
+    if not {"group", "place", "drawn_with"} <= set(reader.fieldnames or ()):
+        raise ManifestError(
+            "splits.csv is not what wsiprep wrote", file=tree.splits, line=1,
+            expected="columns group,place,drawn_with", fix="restore it, or remove it to draw anew",
+        )  # fmt: skip
+    return {r["group"]: r["place"] for r in reader if r["drawn_with"] == drawn_with}
+
+
+def _write_slices(
+    kept: Sequence[DecidedSlide], recipe: Recipe, tree: DatasetTree, assignment: Assignment | None
+) -> None:
+    cohort = None
+    if assignment is not None:
+        train = [d.slide_id for d in kept if assignment.places[d.slide_id].split in ("train", ALL, BY_PATCH)]
+        cohort = cohort_fit(train, recipe, tree)
+    for decided in kept:
+        write_slice(decided, recipe, tree, cohort)
+    wanted = {tree.plan_slice(d.slide_id) for d in kept}
+    folder = tree.plan_slice("x").parent
+    for path in sorted(folder.glob("*.parquet")):
+        if path not in wanted:
+            path.unlink()
+
+
+def _split_rows(assignment: Assignment) -> pa.Table:
+    ids = sorted(assignment.places)
+    places = [assignment.places[i] for i in ids]
+    groups = [assignment.groups[i] for i in ids]
+    return pa.table(
+        {
+            "slide_id": pa.array(ids, pa.string()),
+            "group": pa.array(groups, pa.string()),
+            "split": pa.array([p.split for p in places], pa.string()),
+            "fold": pa.array([p.fold for p in places], pa.int32()),
+            "provenance": pa.array([assignment.provenance.get(g, "") for g in groups], pa.string()),
+        }
+    )
