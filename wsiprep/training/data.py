@@ -18,9 +18,8 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from wsiprep.errors import UsageError
-from wsiprep.store.read import Dataset
-from wsiprep.store.statistics import channel_statistics
-from wsiprep.training.spec import AUGMENTATIONS, Normalisation
+from wsiprep.store import Dataset
+from wsiprep.training.spec import AUGMENTATIONS
 
 Position = int | tuple[int, int]
 Item = dict[str, Any]
@@ -143,17 +142,3 @@ def make_loader(
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def class_pixels(dataset: Dataset, rows: npt.NDArray[np.int64]) -> list[int]:
-    """Annotated pixels per class of these rows of the index, background first; nothing is decoded."""
-    part = dataset.index.take(rows)
-    label_px = [sum(part[f"{label}_px"].to_pylist()) for label in dataset.labels]
-    unknown_px = sum(part["ignore_px"].to_pylist())
-    return [len(rows) * dataset.patch_size_px**2 - unknown_px - sum(label_px), *label_px]
-
-
-def normalisation_of(dataset: Dataset, rows: npt.NDArray[np.int64]) -> Normalisation:
-    """Mean and deviation per channel of these rows' pixels; a channel that never varies is divided by 255."""
-    found = channel_statistics(dataset.index.take(rows), dataset.patch_size_px)
-    return Normalisation(tuple(found["mean"]), tuple(s or 255.0 for s in found["std"]))

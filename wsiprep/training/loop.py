@@ -23,14 +23,14 @@ from wsiprep.models import create_model
 from wsiprep.progress import NullReporter, Reporter, TerminalReporter
 from wsiprep.training.callbacks import BEST, HISTORY, LAST, History, checkpoints
 from wsiprep.training.checkpoint import epochs_done, load_checkpoint
-from wsiprep.training.data import EpochSampler, PatchDataset, class_pixels, make_loader, normalisation_of
+from wsiprep.training.data import EpochSampler, PatchDataset, make_loader
 from wsiprep.training.guarded_lightning import Trainer, seed_everything
+from wsiprep.training.pixels import class_pixels, normalisation_of
 from wsiprep.training.record import hardware, model_record, peak_memory_bytes, versions
-from wsiprep.training.spec import TrainingRun
+from wsiprep.training.spec import RUN_RECORD, TrainingRun
 from wsiprep.training.task import SegmentationTask, TaskSettings
 from wsiprep.training.trainer import fit, make_trainer, quiet_lightning
 
-RUN_RECORD = "run.json"
 RUN_SCHEMA_VERSION = 1
 
 

@@ -14,6 +14,8 @@ from wsiprep.errors import UsageError
 AUGMENTATIONS = ("none", "flips")
 PRECISIONS = ("32", "16-mixed", "bf16-mixed")
 LOSS_NAMES = ("ce", "dice", "dice_ce")
+RUN_RECORD = "run.json"
+"""Written last: a run's folder without it is not finished."""
 
 _NOT_IN_DIGEST = {"root", "out", "device", "num_workers", "resume", "epochs"}
 
