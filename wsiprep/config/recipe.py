@@ -239,10 +239,13 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _splits_known(self) -> Self:
-        known = {"train", "val", "test", *(self.split.ratio if self.split.kind == "ratio" else ())}
+        known = {"train", "val", "test", *self.split.ratio}
         for rule in self.keep.rules:
+            # With folds a cell is in another split for each fold, so no row could be left out of just one.
+            if rule.splits is not None and self.split.kind in ("folds", "none"):
+                raise ValueError(f"a keep rule for some splits needs fixed splits, not split.kind {self.split.kind}")
             for name in rule.splits or ():
-                if self.split.kind == "none" or (self.split.kind != "official" and name not in known):
+                if self.split.kind == "ratio" and name not in known:
                     raise ValueError(f"keep names the split {name!r}, which the recipe does not make")
         if self.split.by == "patch" and self.sampling.stride < self.sampling.patch_size_px:
             raise ValueError("patches that overlap cannot be split by patch: raise the stride, or split by patient")

@@ -60,7 +60,11 @@ def test_sources_override_spacing_and_groups() -> None:
         ({"keep": {"rules": [{"labels": ["tumor"]}]}}, "tumor"),
         ({"keep": {"rules": [{"labels": []}]}}, "keep.rules.0.labels"),
         ({"keep": {"rules": [{"labels": ["tumour"], "splits": ["trian"]}]}}, "trian"),
-        ({"keep": {"rules": [{"labels": ["tumour"], "splits": ["train"]}]}, "split": {"kind": "none"}}, "train"),
+        ({"keep": {"rules": [{"labels": ["tumour"], "splits": ["train"]}]}, "split": {"kind": "none"}}, "fixed splits"),
+        (
+            {"keep": {"rules": [{"labels": ["tumour"], "splits": ["train"]}]}, "split": {"kind": "folds"}},
+            "fixed splits",
+        ),
         ({"split": {"ratio": {}}}, "at least one split"),
         ({"split": {"ratio": {"all": 1}}}, "all"),
         ({"split": {"ratio": {"train": 0}}}, "split.ratio.train"),
