@@ -144,32 +144,24 @@ def downsample_for(file_um: float, *, downsample: int | None = None, spacing_um:
     return nearest
 
 
-def _axis_fits(length_0: int, length: int, factor: int, tile: int | None) -> tuple[bool, bool]:
-    """(fits without padding, fits with padding to whole tiles) on one axis."""
-    floor, ceil = length_0 // factor, -(-length_0 // factor)
-    plain = length in (max(1, floor), ceil)
-    padded = tile is not None and tile > 0 and -(-ceil // tile) * tile == length
-    return plain, padded
+def _axis_factors(length_0: int, length: int, tile: int | None, limit: int) -> tuple[int, int]:
+    """First and last factor that take one side to ``length``: floor, ceil, or ceil padded to whole tiles.
+
+    The three sets touch, so together they are one interval; ``limit`` stands for no upper end.
+    """
+    # floor(l0 / f) = l from l0 // (l + 1) + 1 to l0 // l; ceil(l0 / f) = l follows on, up to the last
+    # f with l0 / f > l - 1, and with padding up to the last one with l0 / f > l - tile.
+    padded = tile is not None and tile > 0 and length % tile == 0
+    below = length - (tile or 1) if padded else length - 1
+    last = (length_0 - 1) // below if below > 0 else limit
+    return length_0 // (length + 1) + 1, max(last, length_0 // length)
 
 
-def _factor_candidates(level_0: Size, level: Size, tile: Size | None) -> list[int]:
-    # Padding only enlarges a level, so the true factor is never below the larger ratio's floor.
-    low = max(2, min(level_0.width_px // level.width_px, level_0.height_px // level.height_px) - 1)
-    tile_w = tile.width_px if tile else 0
-    tile_h = tile.height_px if tile else 0
-    high_w = math.ceil(level_0.width_px / max(1, level.width_px - tile_w))
-    high_h = math.ceil(level_0.height_px / max(1, level.height_px - tile_h))
-    high = max(low, min(high_w, high_h, max(level_0.width_px, level_0.height_px)) + 1)
-    plain: list[int] = []
-    padded: list[int] = []
-    for factor in range(low, high + 1):
-        fits_w = _axis_fits(level_0.width_px, level.width_px, factor, tile.width_px if tile else None)
-        fits_h = _axis_fits(level_0.height_px, level.height_px, factor, tile.height_px if tile else None)
-        if fits_w[0] and fits_h[0]:
-            plain.append(factor)
-        if any(fits_w) and any(fits_h):
-            padded.append(factor)
-    return plain or padded
+def _fitting_factors(level_0: Size, level: Size, tile: Size | None) -> range:
+    limit = max(level_0.width_px, level_0.height_px)
+    in_x = _axis_factors(level_0.width_px, level.width_px, tile.width_px if tile else None, limit)
+    in_y = _axis_factors(level_0.height_px, level.height_px, tile.height_px if tile else None, limit)
+    return range(max(in_x[0], in_y[0]), min(in_x[1], in_y[1]) + 1)
 
 
 def level_factors(levels: Sequence[Size], tiles: Sequence[Size | None]) -> tuple[int | None, ...]:
@@ -187,10 +179,11 @@ def level_factors(levels: Sequence[Size], tiles: Sequence[Size | None]) -> tuple
     factors: list[int | None] = [1]
     last, step = 1, None
     for size, tile in zip(levels[1:], tiles[1:], strict=True):
-        found = [f for f in _factor_candidates(levels[0], size, tile) if f > last]
+        fitting = _fitting_factors(levels[0], size, tile)
+        found = range(max(fitting.start, last + 1), fitting.stop)
         factor: int | None = found[0] if len(found) == 1 else None
         if len(found) > 1:
-            powers = [f for f in found if f & (f - 1) == 0]
+            powers = [1 << k for k in range(found[-1].bit_length()) if 1 << k in found]
             if len(powers) == 1:
                 factor = powers[0]
             elif step is not None and last * step in powers:
@@ -216,7 +209,8 @@ def area_mean(image: npt.NDArray[np.uint8], factor: int) -> npt.NDArray[np.uint8
     blocks = image.reshape(height // factor, factor, width // factor, factor, -1)
     total = blocks.sum(axis=(1, 3), dtype=np.uint32)
     n = factor * factor
-    return ((total + n // 2) // n).astype(np.uint8)
+    mean: npt.NDArray[np.uint8] = ((total + n // 2) // n).astype(np.uint8)
+    return mean
 
 
 def cell_origins(length_px: int, cell_px: int, stride_px: int, *, pad: bool = False) -> range:

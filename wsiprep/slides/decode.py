@@ -208,13 +208,17 @@ def _jpeg2000(pixels: PixelFormat, data: bytes, width_px: int, height_px: int) -
 
 
 def ycbcr_to_rgb(image: Pixels) -> RGB:
-    """Full-range BT.601 YCbCr to RGB in the 16-bit fixed point of libjpeg and OpenSlide."""
-    half = 1 << 15
+    """Full-range BT.601 YCbCr to RGB, rounded as OpenSlide rounds Aperio's JPEG 2000.
+
+    R = Y + 1.402 Cr, G = Y - 0.34414 Cb - 0.71414 Cr, B = Y + 1.772 Cb with Cb and Cr less 128. Red and
+    blue are libjpeg's 16-bit fixed point; for green that is off by one for 22 pairs of chroma values.
+    """
     luma = image[..., 0].astype(np.int32)
     blue, red = (image[..., i].astype(np.int32) - 128 for i in (1, 2))
+    half = 1 << 15
     channels = (
-        luma + ((91881 * red + half) >> 16),
-        luma + ((-22554 * blue - 46802 * red + half) >> 16),
-        luma + ((116130 * blue + half) >> 16),
+        luma + ((91_881 * red + half) >> 16),
+        luma + (-34_414 * blue - 71_414 * red + 50_000) // 100_000,
+        luma + ((116_130 * blue + half) >> 16),
     )
     return np.stack([np.clip(c, 0, 255).astype(np.uint8) for c in channels], axis=-1)

@@ -145,6 +145,7 @@ class ViaTiffSlide:
 
 def _tile(properties: dict[str, Any], level: int) -> Size | None:
     sides = [number(properties.get(f"tiffslide.level[{level}].tile-{side}")) for side in ("width", "height")]
-    if sides[0] is None or sides[1] is None:
+    # Strips have tiles of size 0 here.
+    if not sides[0] or not sides[1]:
         return None
     return Size(int(sides[0]), int(sides[1]))
