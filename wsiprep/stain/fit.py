@@ -32,16 +32,19 @@ MIN_ANGLE_DEG: dict[str, float] = {"macenko": 10.0, "vahadane": 6.0}
 MAX_ANGLE_DEG = 45.0
 MIN_COMPONENT = -0.05
 MIN_ACTIVE = 0.02
+"""Least share of the stained pixels that has any of a stain."""
 MIN_AMOUNT = 0.1
+"""Least 99th percentile of a stain's amount (real slides: 0.7 and more): the transform divides by it."""
 
 REASONS: dict[str, str] = {
     "too_little_tissue": "fewer tissue pixels than min_tissue_px",
     "grey_or_black": f"more than {MAX_GREY:.0%} of the tissue has no colour",
     "ink": f"more than {MAX_INK:.0%} of the tissue has a colour that haematoxylin and eosin cannot have",
-    "single_stain": "the two stains are nearly the same, or one of them is hardly there",
+    "single_stain": "the two stains are nearly the same, or one of them is on hardly any pixel",
+    "faint": f"an amount's 99th percentile is below {MIN_AMOUNT:g}: pale stain, or nearly all glass was counted",
     "not_two_stains": f"the stains are more than {MAX_ANGLE_DEG:g} degrees apart, or one adds light",
 }
-"""Why a fit is refused, by the code that goes into ``StainFit.status``; checked in this order."""
+"""Why a fit is refused, by the code that goes into ``StainFit.status``; in the record of every fallback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +127,10 @@ def _attempt(hist: ColourHistogram, method: Method, min_tissue_px: int) -> Stain
     largest = np.array([weighted_percentile(row[~ink], counts[~ink], MAX_PERCENTILE) for row in amounts])
     diagnostics |= {"active_h": float(active[0]), "active_e": float(active[1])}
     diagnostics |= {"max_h": float(largest[0]), "max_e": float(largest[1])}
-    if active.min() < MIN_ACTIVE or largest.min() < MIN_AMOUNT:
+    if active.min() < MIN_ACTIVE:
         return _Refusal("single_stain", diagnostics)
+    if largest.min() < MIN_AMOUNT:
+        return _Refusal("faint", diagnostics)
     return StainFit(method, matrix, largest, diagnostics=diagnostics)
 
 

@@ -19,6 +19,8 @@ from wsiprep.errors import StainError, UsageError
 BITS = 7
 _LEVELS = 1 << BITS
 _STEP = 256 // _LEVELS
+_SORTED_BELOW_PX = 1 << 16
+"""Sorting this many codes takes as long as scanning the two million cells of a dense histogram."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,9 +108,13 @@ def histogram(rgb: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None = N
     pixels = rgb.reshape(-1, 3) if mask is None else rgb[mask]
     levels = (pixels // _STEP).astype(np.int64)
     codes = levels[:, 0] << 2 * BITS | levels[:, 1] << BITS | levels[:, 2]
-    dense = np.bincount(codes, minlength=_LEVELS**3)
-    present = np.flatnonzero(dense)
-    return ColourHistogram(present.astype(np.uint32), dense[present].astype(np.int64))
+    if codes.size < _SORTED_BELOW_PX:
+        present, counts = np.unique(codes, return_counts=True)
+    else:
+        dense = np.bincount(codes, minlength=_LEVELS**3)
+        present = np.flatnonzero(dense)
+        counts = dense[present]
+    return ColourHistogram(present.astype(np.uint32), counts.astype(np.int64))
 
 
 def merge(histograms: Iterable[ColourHistogram]) -> ColourHistogram:
