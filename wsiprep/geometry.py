@@ -182,7 +182,8 @@ def level_factors(levels: Sequence[Size], tiles: Sequence[Size | None]) -> tuple
         fitting = _fitting_factors(levels[0], size, tile)
         found = range(max(fitting.start, last + 1), fitting.stop)
         factor: int | None = found[0] if len(found) == 1 else None
-        if len(found) > 1:
+        # Powers of two settle nothing in a chain of another kind (1, 3, 9).
+        if len(found) > 1 and last & (last - 1) == 0:
             powers = [1 << k for k in range(found[-1].bit_length()) if 1 << k in found]
             if len(powers) == 1:
                 factor = powers[0]

@@ -139,6 +139,12 @@ def test_a_padded_tile_that_also_divides_evenly_is_not_taken_at_its_word() -> No
     assert level_factors(sizes, [Size(240, 240)] * 4) == (1, 4, 16, 64)
 
 
+def test_a_power_of_two_is_not_put_into_a_chain_of_threes() -> None:
+    """The padded level at 9 fits 7, 8 and 9; 8 would displace everything."""
+    sizes = pyramid(10000, 10000, [1, 3, 9], 512, "padded")
+    assert level_factors(sizes, [Size(512, 512)] * 3) == (1, 3, None)
+
+
 def test_an_absurd_size_costs_no_time() -> None:
     sizes = [Size(2**31 - 1, 2**31 - 1), Size(256, 256)]
     assert level_factors(sizes, [Size(256, 256)] * 2) == (1, None)

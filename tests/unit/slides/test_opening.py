@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from slide_files import Writing, mean_of_blocks, texture, tiles_of, write_encoded, write_pyramid
 
-from wsiprep.errors import SlideError, UsageError
+from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size, Spacing
 from wsiprep.slides import Plane, open_slide, slide_identity
 from wsiprep.slides.tiff import TileCache, TiledTiff
@@ -168,6 +168,26 @@ def test_damaged_tiles_are_named(tmp_path: Path) -> None:
         slide.read_level(0, Box(0, 0, 100, 60))
 
 
+def test_a_tile_at_an_impossible_place(tmp_path: Path) -> None:
+    path = write_pyramid(tmp_path / "a.tif", [texture(300, 200)], Writing(64))
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tag = tif.pages[0].tags["TileOffsets"]
+        tag.overwrite((3, *tag.value[1:]))
+    with pytest.raises(SlideError, match="tile table of level 0 is damaged"):
+        open_slide(path)
+
+
+def test_a_disk_that_fails_is_a_storage_error(tmp_path: Path) -> None:
+    path = write_pyramid(tmp_path / "a.tif", [texture(300, 200)], Writing(64))
+    slide = TiledTiff(path)
+    file = slide._file
+    assert file is not None
+    os.close(file)  # EBADF stands for any error of the system call
+    with pytest.raises(StorageError, match="cannot be read"):
+        slide.read_level(0, Box(200, 100, 50, 50))
+    slide._file = None
+
+
 def test_a_file_cut_while_it_is_open(tmp_path: Path) -> None:
     path = write_pyramid(tmp_path / "a.tif", [texture(600, 400)], Writing(64, None))
     with open_slide(path) as slide:
@@ -267,6 +287,31 @@ def test_layouts_that_are_left_to_others(tmp_path: Path, image: np.ndarray, how:
     path = write_pyramid(tmp_path / "a.tif", [image], how)
     with pytest.raises(SlideError, match=why):
         open_slide(path, "tiff")
+
+
+def test_a_stack_of_many_pages_is_left_to_others(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for _ in range(257):
+            writer.write(np.zeros((16, 16, 3), np.uint8), photometric="rgb", tile=(16, 16), metadata=None)
+    with pytest.raises(SlideError, match="stack of pages"):
+        open_slide(tmp_path / "a.tif", "tiff")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_tiffslide_gives_rgb_whatever_is_stored(tmp_path: Path, channels: int) -> None:
+    image = texture(100, 80, channels=channels)
+    photometric = "minisblack" if channels == 1 else "rgb"
+    extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    path = write_pyramid(tmp_path / "a.tif", [image.squeeze()], Writing(photometric=photometric, extra=extra))
+    with open_slide(path, "tiffslide") as theirs, open_slide(path, "tiff") as ours:
+        box = Box(0, 0, 100, 80)
+        assert np.array_equal(theirs.read_level(0, box), ours.read_level(0, box))
+
+
+def test_tiffslide_refuses_more_than_8_bits(tmp_path: Path) -> None:
+    path = write_pyramid(tmp_path / "a.tif", [texture(100, 80).astype(np.uint16)])
+    with pytest.raises(SlideError, match="tiffslide cannot read its pixels"):
+        open_slide(path, "tiffslide")
 
 
 def test_huge_strips_are_left_to_others(tmp_path: Path) -> None:
