@@ -6,13 +6,13 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from ruamel.yaml import YAML
-
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
 def render_card(record: Mapping[str, Any]) -> str:
     """The card for a dataset's record (what goes into ``dataset.json``)."""
+    from ruamel.yaml import YAML
+
     front = _front_matter(record)
     stream = io.StringIO()
     writer = YAML()
@@ -78,9 +78,10 @@ def _labels_section(record: Mapping[str, Any]) -> str:
 
 def _splits_section(record: Mapping[str, Any]) -> str:
     labels = record["labels"]
+    counted = record["counts"]["splits"] | {f"fold {k}": v for k, v in record["counts"]["folds"].items()}
     header = ["split", "patches", "slides", "patients", *(f"{label} px" for label in labels), "not annotated px"]
     rows = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for name, counts in sorted(record["counts"]["splits"].items()):
+    for name, counts in sorted(counted.items()):
         cells = [name, counts["patches"], counts["slides"], counts["patients"]]
         cells += [*(counts["label_px"][label] for label in labels), counts["ignore_px"]]
         rows.append("| " + " | ".join(str(c) for c in cells) + " |")

@@ -86,7 +86,7 @@ def render_croissant(record: Mapping[str, Any], index_sha256: str, index_size: i
                 "name": "shards",
                 "description": "Zarr v3 groups, one for each slide, with the arrays image and mask.",
                 "encodingFormat": "application/vnd.zarr",
-                "includes": "shards/*/*.zarr/**",
+                "includes": "shards/*/*.zarr/**/*",
             },
         ],
         "recordSet": [

@@ -18,7 +18,6 @@ import xxhash
 from wsiprep.config import canonical_json, digest_of
 
 _BLOCK_BYTES = 1 << 20
-CHECK_KEY = "check"
 
 
 def patch_digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
@@ -70,14 +69,3 @@ def file_digest(path: Path) -> str:
 def bytes_digest(data: bytes) -> str:
     """xxh3-128 (hex) of bytes."""
     return str(xxhash.xxh3_128_hexdigest(data))
-
-
-def with_check(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON record with a digest of itself, so that a flipped bit in it is found without another file."""
-    plain = {k: v for k, v in record.items() if k != CHECK_KEY}
-    return {**plain, CHECK_KEY: digest_of(plain)}
-
-
-def check_fits(record: Mapping[str, Any]) -> bool:
-    """Whether a record made by ``with_check`` is unchanged."""
-    return bool(record.get(CHECK_KEY) == with_check(record)[CHECK_KEY])

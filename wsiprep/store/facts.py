@@ -14,7 +14,7 @@ from wsiprep.config import IGNORE, Recipe, recipe_digest
 from wsiprep.store.digest import dataset_digest, pixels_digest
 from wsiprep.store.receipts import Receipt
 from wsiprep.store.schema import SCHEMA_VERSION
-from wsiprep.store.statistics import split_counts, training_statistics
+from wsiprep.store.statistics import fold_counts, split_counts, training_statistics
 
 
 def dataset_record(
@@ -34,6 +34,7 @@ def dataset_record(
     pixels = pixels_digest((s, r.digest) for s, r in done.items())
     places = zip(*(index[c].to_pylist() for c in ("slide_id", "row", "split", "fold")), strict=True)
     splits = split_counts(index, recipe.labels, size)
+    folds = recipe.split.folds if recipe.split.kind == "folds" else None
     return {
         "schema_version": SCHEMA_VERSION,
         "name": recipe.name,
@@ -47,16 +48,22 @@ def dataset_record(
         "recipe_digest": recipe_digest(recipe),
         "pixels_digest": pixels,
         "dataset_digest": dataset_digest(pixels, recipe_digest(recipe), places),
-        "split": {"kind": recipe.split.kind, "by": recipe.split.by, "leaks": recipe.split.by == "patch"},
+        "split": {
+            "kind": recipe.split.kind,
+            "by": recipe.split.by,
+            "folds": folds,
+            "leaks": recipe.split.by == "patch",
+        },
         "counts": {
             "patches": index.num_rows,
             "slides": slides.num_rows,
             "patients": len(set(slides["patient"].to_pylist())),
             "states": dict(sorted(Counter(slides["state"].to_pylist()).items())),
             "splits": splits,
+            "folds": fold_counts(index, recipe.labels, size),
         },
         "bytes": _bytes(index, done, splits),
-        "statistics": training_statistics(index, size),
+        "statistics": training_statistics(index, size, folds),
         "backends": _backends(done.values()),
         "slides": slides["slide_id"].to_pylist(),
         "shards": [

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsiprep.artifacts import DatasetTree, read_json
+from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import StoreError, UsageError
-from wsiprep.store.digest import check_fits, file_digest
+from wsiprep.store.digest import file_digest
 from wsiprep.store.receipts import FileRecord
-from wsiprep.store.schema import IMAGE, INSTANCE, MASK, SCHEMA_VERSION, SPLIT_ALL, index_schema
+from wsiprep.store.records import read_checked
+from wsiprep.store.schema import IMAGE, INSTANCE, MASK, SPLIT_ALL, index_schema
 from wsiprep.store.shard import Shard
-from wsiprep.store.splits import fold_numbers, rows_of, split_names
+from wsiprep.store.splits import available_splits, rows_of
 from wsiprep.store.tables import read_parquet
 
 if TYPE_CHECKING:
@@ -79,21 +80,29 @@ class Dataset:
 
     @property
     def splits(self) -> list[str]:
-        return split_names(self.index)
+        """Names of the splits; with folds, those that ``split`` gives for a fold."""
+        return available_splits(self.index, self._n_folds)
 
     @property
     def folds(self) -> list[int]:
-        return fold_numbers(self.index)
+        """Numbers of the folds; empty without folds."""
+        return list(range(self._n_folds or 0))
+
+    @property
+    def _n_folds(self) -> int | None:
+        count: int | None = self.record["split"]["folds"]
+        return count
 
     def split(self, name: str, fold: int | None = None) -> npt.NDArray[np.int64]:
         """Row numbers of a split, ascending; ``all`` for every row.
 
-        With ``fold``, ``val`` is that fold and ``train`` every other one (``splits.rows_of``).
+        With ``fold``, that fold is held out: it is ``test``, the next one ``val``, the others
+        ``train`` (``splits.rows_of``).
 
         Raises:
-            UsageError: no patch is in it.
+            UsageError: no such fold, or no patch is in it.
         """
-        return rows_of(self.index, name, fold)
+        return rows_of(self.index, name, fold, self._n_folds)
 
     def read(self, i: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], dict[str, Any]]:
         """(image uint8 (H, W, 3), mask uint8 (H, W), the index's columns) of one patch.
@@ -183,15 +192,7 @@ def read_record(tree: DatasetTree) -> dict[str, Any]:
     path = tree.dataset_record
     if not path.exists():
         raise StoreError("the dataset is not sealed", got=f"no {path.name} in {tree.root}", fix=_SEAL_FIRST)
-    record = read_json(path)
-    if not isinstance(record, dict) or not check_fits(record):
-        raise StoreError("the dataset's record is damaged", file=path, fix="run wsiprep seal again")
-    if record["schema_version"] != SCHEMA_VERSION:
-        raise StoreError(
-            "the dataset is of another version of wsiprep", got=record["schema_version"], expected=SCHEMA_VERSION,
-            file=path, fix="read it with that version, or make it again",
-        )  # fmt: skip
-    return record
+    return read_checked(path, "the dataset's record", "run wsiprep seal again")
 
 
 def read_index_table(tree: DatasetTree, record: Mapping[str, Any]) -> pa.Table:

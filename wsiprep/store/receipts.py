@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from wsiprep.artifacts import DatasetTree, read_json, write_json
+from wsiprep.artifacts import DatasetTree, write_json
 from wsiprep.errors import StoreError, UsageError
-from wsiprep.store.digest import check_fits, file_digest, with_check
+from wsiprep.store.digest import file_digest
+from wsiprep.store.records import read_checked, with_check
 from wsiprep.store.schema import RECEIPT_STATES, SCHEMA_VERSION
 
 
@@ -119,16 +120,7 @@ def read_receipt(tree: DatasetTree, slide_id: str) -> Receipt:
         StoreError: missing, damaged, of another schema version, or naming files outside its shard.
     """
     path = tree.receipt(slide_id)
-    value = read_json(path)
-    if not isinstance(value, dict) or not check_fits(value):
-        raise StoreError(
-            "a receipt is damaged", file=path, fix="delete it and run the workflow again: the slide is packed anew"
-        )
-    if value["schema_version"] != SCHEMA_VERSION:
-        raise StoreError(
-            "a receipt is of another version of wsiprep", got=value["schema_version"], expected=SCHEMA_VERSION,
-            file=path, fix="use that version, or delete the receipt and pack the slide anew",
-        )  # fmt: skip
+    value = read_checked(path, "a receipt", "delete it and run the workflow again: the slide is packed anew")
     receipt = Receipt(
         slide_id=str(value["slide_id"]),
         state=str(value["state"]),

@@ -20,9 +20,9 @@ from wsiprep.config import Recipe
 from wsiprep.errors import SplitError, StoreError, UsageError
 from wsiprep.store.card import render_card
 from wsiprep.store.croissant import render_croissant
-from wsiprep.store.digest import with_check
 from wsiprep.store.facts import dataset_record
 from wsiprep.store.receipts import FileRecord, Receipt, missing_files, read_receipts
+from wsiprep.store.records import with_check
 from wsiprep.store.schema import SLIDE_STATES, index_schema, rows_schema
 from wsiprep.store.splits import Assignment, Placement, leaks
 from wsiprep.store.tables import parquet_bytes, read_parquet

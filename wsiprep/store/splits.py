@@ -14,7 +14,10 @@ import pyarrow.compute as pc
 from wsiprep.errors import UsageError
 from wsiprep.store.schema import SPLIT_ALL
 
-TRAIN, VALIDATION = "train", "val"
+TRAIN = "train"
+_FOLD_SPLITS = ("train", "val", "test")
+"""What a fold is, by which one is held out."""
+
 GROUP_COLUMN = {"patient": "patient", "centre": "centre", "slide": "slide_id"}
 """What must not be in two splits, by ``recipe.split.by``; patches of one slide may where it says so."""
 
@@ -54,49 +57,54 @@ def by_slide(places: Mapping[str, tuple[str | None, int | None]]) -> Assignment:
     return assign
 
 
-def rows_of(index: pa.Table, name: str, fold: int | None = None) -> npt.NDArray[np.int64]:
+def rows_of(index: pa.Table, name: str, fold: int | None = None, folds: int | None = None) -> npt.NDArray[np.int64]:
     """Row numbers of a split, ascending.
 
     Args:
         index: ``schema.index_schema``.
         name: a split, or ``all``.
-        fold: with k folds, ``val`` is fold ``fold`` and ``train`` is every other fold; patches
-            without a fold (an official test set) belong to neither and are taken by their own name.
+        fold: with k folds, the one that is held out: it tests, the next one validates, the others
+            train (``patches.roles``). Patches without a fold are in the split that they name.
+        folds: how many folds there are.
 
     Raises:
-        UsageError: no patch is in that split.
+        UsageError: no such fold, or no patch is in that split.
     """
     if name == SPLIT_ALL:
         return np.arange(index.num_rows, dtype=np.int64)
-    chosen = pc.equal(index["split"], name) if fold is None else _in_fold(index, name, fold)
+    chosen = pc.equal(index["split"], name)
+    if fold is not None:
+        if not folds:
+            raise UsageError("the dataset has no folds", got=f"fold {fold}", expected="a split by its name alone")
+        from wsiprep.patches import roles  # the package brings shapely along; only folds need it
+
+        mine = [number for number, role in roles(fold, folds).items() if role == name]
+        in_mine = pc.is_in(index["fold"], value_set=pa.array(mine, pa.int32()))
+        chosen = pc.if_else(pc.is_valid(index["fold"]), in_mine, chosen)
     rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False)).astype(np.int64)
     if rows.size == 0:
-        names = ", ".join([*split_names(index), SPLIT_ALL])
-        folds = ", ".join(str(f) for f in fold_numbers(index)) or "none"
         got = name if fold is None else f"{name}, fold {fold}"
-        raise UsageError("no patch is in this split", got=got, expected=f"splits: {names}; folds: {folds}")
+        expected = ", ".join(dict.fromkeys([*available_splits(index, folds), SPLIT_ALL]))
+        fix = f"name a fold too, 0 to {folds - 1}" if folds and fold is None else None
+        raise UsageError("no patch is in this split", got=got, expected=expected, fix=fix)
     return rows
 
 
-def _in_fold(index: pa.Table, name: str, fold: int) -> pa.ChunkedArray:
-    has_fold = pc.is_valid(index["fold"])
-    inside = pc.fill_null(pc.equal(index["fold"], fold), fill_value=False)
-    if not pc.any(inside).as_py():
-        return inside
-    if name == VALIDATION:
-        return inside
-    if name == TRAIN:
-        return pc.and_(has_fold, pc.invert(inside))
-    return pc.and_(pc.equal(index["split"], name), pc.invert(has_fold))
+def available_splits(index: pa.Table, folds: int | None = None) -> list[str]:
+    """Names that ``rows_of`` knows; with folds also those whose patches depend on the fold held out."""
+    named = split_names(index)
+    if not folds:
+        return named
+    return sorted({*named, *_FOLD_SPLITS} - {SPLIT_ALL})
 
 
 def split_names(index: pa.Table) -> list[str]:
-    """Names of the splits, sorted."""
+    """Names in the split column, sorted."""
     return sorted(pc.unique(index["split"]).to_pylist())
 
 
 def fold_numbers(index: pa.Table) -> list[int]:
-    """Numbers of the folds, sorted; none without folds."""
+    """Numbers in the fold column, sorted; none without folds."""
     return sorted(f for f in pc.unique(index["fold"]).to_pylist() if f is not None)
 
 

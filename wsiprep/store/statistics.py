@@ -15,38 +15,42 @@ from wsiprep.store.splits import TRAIN, fold_numbers, rows_of, split_names
 
 
 def split_counts(index: pa.Table, labels: Sequence[str], patch_size_px: int) -> dict[str, dict[str, Any]]:
-    """Per split: patches, slides, patients, and pixels per label, of background and not annotated."""
-    result: dict[str, dict[str, Any]] = {}
-    for name in split_names(index):
-        part = index.take(pa.array(rows_of(index, name)))
-        label_px = {label: _total(part, f"{label}_px") for label in labels}
-        ignore_px = _total(part, "ignore_px")
-        result[name] = {
-            "patches": part.num_rows,
-            "slides": pc.count_distinct(part["slide_id"]).as_py(),
-            "patients": pc.count_distinct(part["patient"]).as_py(),
-            "label_px": label_px,
-            "ignore_px": ignore_px,
-            "background_px": part.num_rows * patch_size_px**2 - ignore_px - sum(label_px.values()),
-        }
-    return result
+    """Per name in the split column: patches, slides, patients, and pixels per label, background, not annotated."""
+    parts = {name: index.filter(pc.equal(index["split"], name)) for name in split_names(index)}
+    return {name: _counts(part, labels, patch_size_px) for name, part in parts.items()}
 
 
-def training_statistics(index: pa.Table, patch_size_px: int) -> dict[str, Any]:
+def fold_counts(index: pa.Table, labels: Sequence[str], patch_size_px: int) -> dict[str, dict[str, Any]]:
+    """The same per fold; {} without folds."""
+    parts = {str(fold): index.filter(pc.equal(index["fold"], fold)) for fold in fold_numbers(index)}
+    return {name: _counts(part, labels, patch_size_px) for name, part in parts.items()}
+
+
+def _counts(part: pa.Table, labels: Sequence[str], patch_size_px: int) -> dict[str, Any]:
+    label_px = {label: _total(part, f"{label}_px") for label in labels}
+    ignore_px = _total(part, "ignore_px")
+    return {
+        "patches": part.num_rows,
+        "slides": pc.count_distinct(part["slide_id"]).as_py(),
+        "patients": pc.count_distinct(part["patient"]).as_py(),
+        "label_px": label_px,
+        "ignore_px": ignore_px,
+        "background_px": part.num_rows * patch_size_px**2 - ignore_px - sum(label_px.values()),
+    }
+
+
+def training_statistics(index: pa.Table, patch_size_px: int, folds: int | None = None) -> dict[str, Any]:
     """Mean and standard deviation per channel (grey levels 0-255) of the pixels that train.
 
-    Only the train split counts; with folds, also the training part of each fold. Nothing is taken
-    from another split, so that no test pixel decides how the training pixels are scaled.
+    Only the train split counts; with folds, the training part of each fold that is held out. Nothing
+    is taken from another split, so that no test pixel decides how the training pixels are scaled.
     """
     result: dict[str, Any] = {"unit": "grey levels, 0-255"}
-    if TRAIN in split_names(index):
+    if folds:
+        parts = {str(fold): rows_of(index, TRAIN, fold, folds) for fold in range(folds)}
+        result["folds"] = {k: channel_statistics(index.take(pa.array(v)), patch_size_px) for k, v in parts.items()}
+    elif TRAIN in split_names(index):
         result[TRAIN] = channel_statistics(index.take(pa.array(rows_of(index, TRAIN))), patch_size_px)
-    folds = fold_numbers(index)
-    if len(folds) > 1:
-        result["folds"] = {
-            str(fold): channel_statistics(index.take(pa.array(rows_of(index, TRAIN, fold))), patch_size_px)
-            for fold in folds
-        }
     return result
 
 

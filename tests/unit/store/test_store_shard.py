@@ -130,7 +130,8 @@ def test_each_file_is_opened_for_writing_once(tmp_path: Path) -> None:
 def test_an_all_zero_mask_is_stored_and_a_lost_chunk_is_not_zero(tmp_path: Path) -> None:
     side = cases.SIDE
     empty = [
-        PatchRecord(np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8), cases.row(n)) for n in range(3)
+        PatchRecord(np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8), cases.row(n))
+        for n in range(3)
     ]
     receipt = write_shard(DatasetTree(tmp_path), cases.spec(), empty, 3)
     folder = tmp_path / receipt.shard
@@ -244,7 +245,10 @@ def bad_records() -> dict[str, tuple[list[PatchRecord], str]]:
         "a missing column": ([without(first, "scale"), second, third], "lacks a column"),
         "an unknown column": ([replace_row(first, colour=1), second, third], "does not know"),
         "a fraction above one": ([replace_row(first, tumour_fraction=1.1), second, third], r"outside \[0, 1\]"),
-        "a fraction that is no number": ([replace_row(first, tumour_fraction=float("nan")), second, third], "wrong type"),
+        "a fraction that is no number": (
+            [replace_row(first, tumour_fraction=float("nan")), second, third],
+            "wrong type",
+        ),
         "a count that disagrees": ([replace_row(first, tumour_px=1), second, third], "does not agree"),
         "a text for a number": ([replace_row(first, x_lv0="0"), second, third], "wrong type"),
         "a number for a flag": ([replace_row(first, from_stored=1), second, third], "wrong type"),
@@ -290,7 +294,7 @@ def test_broken_receipts_are_dropped(tmp_path: Path) -> None:
 
 def rewrite(path: Path, **changes: object) -> None:
     from wsiprep.artifacts import write_json
-    from wsiprep.store.digest import with_check
+    from wsiprep.store.records import with_check
 
     write_json(path, with_check({**read_json(path), **changes}))
 
@@ -365,7 +369,7 @@ def test_damage_is_an_error_for_the_reader(tmp_path: Path) -> None:
             Shard(tmp_path / codec / receipt.shard).arrays["image"].patch(0)
         file.unlink()
         file.mkdir()
-        with pytest.raises(StoreError, match="cannot be read|truncated|damaged"):
+        with pytest.raises(StoreError, match=r"cannot be read|truncated|damaged"):
             Shard(tmp_path / codec / receipt.shard).arrays["image"].patch(0)
 
 
