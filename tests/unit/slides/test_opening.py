@@ -15,7 +15,7 @@ from slide_files import Writing, mean_of_blocks, texture, tiles_of, write_encode
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size, Spacing
 from wsiprep.slides import Plane, open_slide, slide_identity
-from wsiprep.slides.tiff import TileCache, TiledTiff
+from wsiprep.slides.tiff import TiledTiff
 
 APERIO = "Aperio Image Library v1\r\n330x270 (64x64) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5010|Filename = x"
 
@@ -329,106 +329,3 @@ def test_a_level_that_fits_no_factor_is_listed_and_unused(tmp_path: Path) -> Non
         assert (level.factor, level.size, level.stored_size) == (None, Size(111, 90), Size(111, 90))
         assert np.array_equal(slide.read_level(1, Box(0, 0, 111, 90)), odd)
         assert not Plane(slide, 3).from_stored
-
-
-# --- identity --------------------------------------------------------------------------------------
-
-
-def test_identity_is_of_content_not_of_name(tmp_path: Path) -> None:
-    path = write_pyramid(tmp_path / "a.tif", [texture(600, 400)])
-    copy = Path(shutil.copy(path, tmp_path / "other name.tif"))
-    assert slide_identity(path) == slide_identity(str(copy))
-    assert len(slide_identity(path)) == 64
-
-
-def test_identity_sees_both_ends_the_size_and_the_tables(tmp_path: Path) -> None:
-    path = write_pyramid(tmp_path / "a.tif", [texture(1200, 900)], Writing(64, "zlib"))
-    first = slide_identity(path)
-    data = bytearray(path.read_bytes())
-    assert len(data) > 3 * 65536
-    seen = {first}
-    for place in (4000, len(data) - 5):
-        changed = bytearray(data)
-        changed[place] ^= 1
-        path.write_bytes(changed)
-        seen.add(slide_identity(path))
-    path.write_bytes(data + b"x")
-    seen.add(slide_identity(path))
-    path.write_bytes(data)
-    assert slide_identity(path) == first
-    assert len(seen) == 4
-
-
-def test_identity_sees_a_tile_table_in_the_middle_of_the_file(tmp_path: Path) -> None:
-    """A second page's table lies far from both ends; a changed byte count there must show."""
-    big = texture(900, 600)
-    path = write_pyramid(tmp_path / "a.tif", [big, texture(450, 300), big[::-1]], Writing(64, None))
-    before = slide_identity(path)
-    with tifffile.TiffFile(path, mode="r+b") as tif:
-        tag = tif.pages[1].tags["TileByteCounts"]
-        assert 65536 < tag.valueoffset < path.stat().st_size - 65536
-        tag.overwrite((tag.value[0] - 1, *tag.value[1:]))
-    assert slide_identity(path) != before
-
-
-def test_identity_of_what_is_no_tiff(tmp_path: Path) -> None:
-    slide = tmp_path / "a.mrxs"
-    slide.write_bytes(b"no tiff")
-    alone = slide_identity(slide)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "Data0000.dat").write_bytes(b"12")
-    assert slide_identity(slide) != alone
-    with pytest.raises(SlideError, match="cannot be read"):
-        slide_identity(tmp_path / "none.svs")
-
-
-# --- the cache -------------------------------------------------------------------------------------
-
-
-class Counting(TiledTiff):
-    """Counts the compressed tiles that are fetched from the file."""
-
-    def __init__(self, path: Path, cache_bytes: int) -> None:
-        self.fetched: list[int] = []
-        super().__init__(path, cache_bytes=cache_bytes)
-
-    def _fetch(self, offset: int, count: int) -> bytes:
-        self.fetched.append(offset)
-        return super()._fetch(offset, count)
-
-
-def test_a_walk_in_row_order_decodes_each_tile_once(tmp_path: Path) -> None:
-    image = texture(1000, 500)
-    path = write_pyramid(tmp_path / "a.tif", [image], Writing(64))
-    with Counting(path, 3 * 16 * 64 * 64 * 3) as slide:
-        for y in range(0, 400, 90):
-            for x in range(0, 900, 90):
-                got = slide.read_level(0, Box(x, y, 90, 90))
-                assert np.array_equal(got, image[y : y + 90, x : x + 90])
-        assert len(slide.fetched) == len(set(slide.fetched))
-
-
-def test_the_cache_holds_no_more_than_its_limit() -> None:
-    cache = TileCache(1000)
-    tiles = {(0, i): np.full((10, 10, 3), i, np.uint8) for i in range(5)}
-    for key, tile in tiles.items():
-        cache.put(key, tile)
-        cache.put(key, tile)
-        assert cache.held_bytes <= 1000
-    assert cache.get((0, 0)) is None
-    assert cache.get((0, 2)) is tiles[0, 2]
-    cache.put((1, 0), tiles[0, 0])  # pushes out the one used longest ago: 3, not 2
-    assert cache.get((0, 3)) is None
-    assert cache.get((0, 2)) is tiles[0, 2]
-    cache.put((2, 0), np.zeros((100, 100, 3), np.uint8))
-    assert cache.get((2, 0)) is None
-    cache.clear()
-    assert cache.held_bytes == 0
-
-
-def test_reads_are_fresh_arrays(tmp_path: Path) -> None:
-    image = texture(100, 100)
-    with open_slide(write_pyramid(tmp_path / "a.tif", [image])) as slide:
-        first = slide.read_level(0, Box(0, 0, 64, 64))
-        first[...] = 0
-        assert np.array_equal(slide.read_level(0, Box(0, 0, 64, 64)), image[:64, :64])
