@@ -63,7 +63,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 def share_chart(before: Sequence[int], after: Sequence[int], bounds: Sequence[float], title: str) -> Markup:
     """Histogram of shares in [0, 1], all cells behind the kept ones, with the rule's bounds as dashed lines."""
     top = max([*before, *after, 1])
-    frame = _Frame(560, 230, (0.0, 1.0), (0.0, float(top)))
+    frame = _Frame(560, 230, (0.0, 1.0), (0.0, 1.05 * top))
     step = 1 / len(before)
     parts = [_axes(frame, "share of the annotated area", "cells", [0, 0.2, 0.4, 0.6, 0.8, 1.0], whole=True)]
     for k, (wide, narrow) in enumerate(zip(before, after, strict=True)):

@@ -1,4 +1,8 @@
-"""SVG path data in the pixels of a thumbnail: tissue, annotations, cells."""
+"""SVG path data over a thumbnail: tissue, annotations, cells.
+
+The drawing has units of its own, ``CANVAS`` along the longer side, so that outlines are as fine over a
+small thumbnail as over a large one.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,29 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+CANVAS = 1000
+"""Units along the longer side of the drawing."""
+
+FINE_PX = 500
+"""Smaller tissue masks are enlarged to about this side before their outline is followed."""
+
 MAX_SEPARATE_CELLS = 1500
 """More kept cells than this are drawn as the rows that they make, to bound the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """From level-0 pixels to the pixels of a thumbnail.
+    """From pixels of some plane to the units of the drawing.
 
     Attributes:
-        scale_x, scale_y: thumbnail pixels per level-0 pixel.
+        scale_x, scale_y: units per pixel.
     """
 
     scale_x: float
     scale_y: float
 
     def path(self, ring: Iterable[tuple[float, float]]) -> str:
-        """One closed ring of level-0 vertices; steps under a third of a pixel are left out."""
+        """One closed ring of level-0 vertices; steps under a third of a unit are left out."""
         points = np.array([tuple(point[:2]) for point in ring], np.float64).reshape(-1, 2)
         if len(points) < 3:
             return ""
@@ -35,12 +45,19 @@ class View:
         return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in (small if len(small) >= 3 else places)) + "Z"
 
 
-def tissue_path(mask: npt.NDArray[np.bool_], width_px: int, height_px: int) -> str:
-    """The outline of a tissue mask stretched over a thumbnail of the given size."""
-    padded = np.pad(mask.astype(np.uint8), 1)
-    contours, _ = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    # findContours follows pixel centres; a pixel of padding and half a pixel bring it to corners.
-    view = View(width_px / mask.shape[1], height_px / mask.shape[0])
+def canvas_size(width_px: int, height_px: int) -> tuple[float, float]:
+    """The drawing's size for a picture of these proportions."""
+    scale = CANVAS / max(width_px, height_px)
+    return round(width_px * scale, 1), round(height_px * scale, 1)
+
+
+def tissue_path(mask: npt.NDArray[np.bool_], width: float, height: float) -> str:
+    """The outline of a tissue mask stretched over a drawing of the given size."""
+    # findContours follows the centres of the outermost pixels: half a pixel too far in, so make them small.
+    step = max(1, -(-FINE_PX // max(mask.shape)))
+    fine = np.pad(mask.astype(np.uint8).repeat(step, 0).repeat(step, 1), 1)
+    contours, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    view = View(width / (mask.shape[1] * step), height / (mask.shape[0] * step))
     return "".join(view.path(contour.reshape(-1, 2) - 0.5) for contour in contours if len(contour) >= 3)
 
 

@@ -14,7 +14,7 @@ from wsiprep.errors import StoreError, TissueError
 from wsiprep.report.charts import SERIES
 from wsiprep.report.figures import MISSING, Table, count, number, percent, words
 from wsiprep.report.inputs import Inputs, Record
-from wsiprep.report.outlines import View, cells_path, region_paths, tissue_path
+from wsiprep.report.outlines import View, canvas_size, cells_path, region_paths, tissue_path
 from wsiprep.report.pictures import Picture, embed
 from wsiprep.tissue import read_mask
 
@@ -45,6 +45,7 @@ class SlideView:
     state: str
     headline: str
     picture: Picture | None
+    canvas: tuple[float, float]
     overlays: tuple[Overlay, ...]
     facts: tuple[tuple[str, str], ...]
     error: str
@@ -135,10 +136,12 @@ def _view(inputs: Inputs, slide_id: str, cells: Mapping[str, tuple[Any, Any, int
     picture = embed(inputs.tree.slide(slide_id).overview, side_px)
     damaged: list[str] = []
     overlays: list[Overlay] = []
+    canvas = (0.0, 0.0)
     if picture is not None:
-        overlays = [*_tissue(inputs, slide_id, picture, damaged)]
+        canvas = canvas_size(picture.width_px, picture.height_px)
+        overlays = [*_tissue(inputs, slide_id, canvas, damaged)]
         if record.get("size"):
-            view = _level_0_view(record, picture)
+            view = _level_0_view(record, canvas)
             overlays += [*_cells(cells.get(slide_id), view), *_regions(inputs, slide_id, view, damaged)]
     kept = len(cells[slide_id][0]) if slide_id in cells else 0
     patient = record.get("row", {}).get("patient")
@@ -150,11 +153,19 @@ def _view(inputs: Inputs, slide_id: str, cells: Mapping[str, tuple[Any, Any, int
     error = (record.get("error") or {}).get("message", "") or (reason if state == "failed" else "")
     headline = ", ".join(part for part in parts if part)
     return SlideView(
-        slide_id, state, headline, picture, tuple(overlays), _facts(inputs, record, reason), error, tuple(damaged)
+        slide_id,
+        state,
+        headline,
+        picture,
+        canvas,
+        tuple(overlays),
+        _facts(inputs, record, reason),
+        error,
+        tuple(damaged),
     )
 
 
-def _tissue(inputs: Inputs, slide_id: str, picture: Picture, damaged: list[str]) -> list[Overlay]:
+def _tissue(inputs: Inputs, slide_id: str, canvas: tuple[float, float], damaged: list[str]) -> list[Overlay]:
     path = inputs.tree.slide(slide_id).tissue
     if not path.exists():
         return []
@@ -163,7 +174,7 @@ def _tissue(inputs: Inputs, slide_id: str, picture: Picture, damaged: list[str])
     except TissueError as error:
         damaged.append(f"slides/{slide_id}/tissue.png: {error.message}")
         return []
-    return [Overlay("tissue", "tissue", "", tissue_path(mask, picture.width_px, picture.height_px))]
+    return [Overlay("tissue", "tissue", "", tissue_path(mask, *canvas))]
 
 
 def _cells(cells: tuple[Any, Any, int] | None, view: View) -> list[Overlay]:
@@ -189,19 +200,19 @@ def _regions(inputs: Inputs, slide_id: str, view: View, damaged: list[str]) -> l
     return layers
 
 
-def _level_0_view(record: Record, picture: Picture) -> View:
+def _level_0_view(record: Record, canvas: tuple[float, float]) -> View:
     size, overview = record["size"], record.get("overview")
     if not overview:
-        return View(picture.width_px / size["width_px"], picture.height_px / size["height_px"])
+        return View(canvas[0] / size["width_px"], canvas[1] / size["height_px"])
     # The overview's last column and row may reach over the slide's border by part of a pixel.
     width, height = (overview[name] * overview["downsample"] for name in ("width_px", "height_px"))
-    return View(picture.width_px / width, picture.height_px / height)
+    return View(canvas[0] / width, canvas[1] / height)
 
 
 def _facts(inputs: Inputs, record: Record, reason: str) -> tuple[tuple[str, str], ...]:
     spacing, tissue = record.get("spacing_um", {}), record.get("tissue", {})
     annotation, backend = record.get("annotation", {}), record.get("backend", {})
-    regions = annotation.get("counts") or {}
+    regions, areas = annotation.get("counts") or {}, annotation.get("area_px") or {}
     facts = [
         ("scale", f"{number(spacing.get('used'))} um/px x {record.get('downsample', '?')} = "
                   f"{number(spacing.get('patch'))} um/px" if spacing else ""),
@@ -210,7 +221,7 @@ def _facts(inputs: Inputs, record: Record, reason: str) -> tuple[tuple[str, str]
         ("tissue", f"{percent(tissue.get('share'))} ({tissue.get('method')})" if tissue else ""),
         ("annotation", _annotation(record) if annotation else ""),
         ("read from the file", ", ".join(f"{n} {words(rule)}" for rule, n in regions.items() if n)),
-        ("area", ", ".join(f"{label} {_area_mm2(px, spacing)}" for label, px in annotation.get("area_px", {}).items())),
+        ("area", ", ".join(f"{label} {_area_mm2(px, spacing)}" for label, px in areas.items() if px)),
         ("cells", _decisions(inputs, record)),
         ("reason", words(reason) if record.get("error") is None else ""),
     ]  # fmt: skip
