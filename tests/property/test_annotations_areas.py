@@ -13,7 +13,9 @@ from wsiprep.geometry import Box, Size
 
 SIZE = Size(97, 83)
 LABELS = ("tumour", "stroma")
-value = st.one_of(st.integers(-10, 110), st.integers(-40, 440).map(lambda k: k / 4), st.floats(-10, 110))
+value = st.one_of(
+    st.integers(-10, 110), st.integers(-40, 440).map(lambda k: k / 4), st.floats(-10, 110).map(lambda v: round(v, 6))
+)
 outline = st.lists(st.tuples(value, value), min_size=3, max_size=12)
 drawn = st.tuples(st.sampled_from((*LABELS, "background", "ignore")), outline)
 

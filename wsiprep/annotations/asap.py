@@ -33,7 +33,7 @@ def read_asap(path: str | Path, recipe: Recipe, size: Size) -> AnnotationSet:
     Counts (those that fired): ``annotations``, ``splines``, ``dots``, ``point_sets``, ``measurements``,
     ``dropped_groups`` (mapped to drop), ``dropped_unknown_groups``, ``repeated_vertices``,
     ``repaired_rings``, ``dropped_degenerate``, ``order_gaps``, ``outside_slide`` (vertices, kept),
-    ``outside_regions`` (regions with no part on the slide, kept).
+    ``outside_regions`` (regions whose bounds lie off the slide, kept).
 
     Args:
         path: the XML file.
@@ -141,7 +141,11 @@ class _Reading:
 
     def _area(self, points: Floats, shape: Shape) -> Area | None:
         rule = self._recipe.annotations.invalid_rings
-        ring = repair_ring(points, "even-odd" if rule == "error" else rule)
+        try:
+            ring = repair_ring(points, "even-odd" if rule == "error" else rule)
+        except shapely.errors.GEOSException as error:
+            raise self._error("a ring that crosses itself and cannot be repaired", shape, got=str(error)[:200],
+                              fix="redraw it") from error  # fmt: skip
         self._counts["repeated_vertices"] += ring.repeated
         if ring.area is None:
             self._counts["dropped_degenerate"] += 1
@@ -163,7 +167,8 @@ class _Reading:
         self._counts["outside_slide"] += outside
         where = f"{outside} of {len(points)} points outside the slide"
         self._notes.append(f"line {shape.line}: {_called(shape)} has {where}")
-        if not shapely.box(0, 0, *limit).intersects(area):
+        left, top, right, bottom = area.bounds
+        if right <= 0 or bottom <= 0 or left >= limit[0] or top >= limit[1]:
             self._counts["outside_regions"] += 1
 
     def _error(self, message: str, shape: Shape, **details: object) -> AnnotationError:

@@ -28,6 +28,7 @@ class EdgeTable:
             single rings (``from_ring``) +1 where the ring runs downwards.
         region: int64, index of the geometry that the edge belongs to.
         reach: float64, running maximum of y_bottom.
+        region_x: float64 (regions, 2), lowest and highest x of each geometry's edges (not one an edge).
     """
 
     x_top: Floats
@@ -37,15 +38,18 @@ class EdgeTable:
     direction: Floats
     region: Ints
     reach: Floats
-
-    def __len__(self) -> int:
-        return len(self.x_top)
+    region_x: Floats
 
     def between(self, y_first: float, y_last: float) -> Ints:
         """Indices of the edges with y_top <= y_last and y_bottom > y_first (a band that they cut)."""
         stop = int(np.searchsorted(self.y_top, y_last, side="right"))
         start = int(np.searchsorted(self.reach[:stop], y_first, side="right"))
         return np.flatnonzero(self.y_bottom[start:stop] > y_first) + start
+
+    def of_regions_between(self, edges: Ints, x_first: float, x_last: float) -> Ints:
+        """Those of ``edges`` whose geometry reaches into [x_first, x_last], whole geometries at a time."""
+        reaches_in = (self.region_x[:, 0] <= x_last) & (self.region_x[:, 1] > x_first)
+        return edges[reaches_in[self.region[edges]]]
 
     def crossings(self, edges: Ints, y: Floats) -> Floats:
         """x at which ``edges`` cross the heights ``y`` (one each).
@@ -88,12 +92,17 @@ def _table(points: Floats, ring: Ints, ring_direction: Floats, ring_region: Ints
     order = np.argsort(top[:, 1], kind="stable")
     direction = np.where(down, 1.0, -1.0) * ring_direction[of]
     y_bottom = np.ascontiguousarray(bottom[order, 1])
+    region = ring_region[of][order].astype(np.int64)
+    region_x = np.tile([np.inf, -np.inf], (int(region.max(initial=-1)) + 1, 1))
+    np.minimum.at(region_x[:, 0], region, np.minimum(top[order, 0], bottom[order, 0]))
+    np.maximum.at(region_x[:, 1], region, np.maximum(top[order, 0], bottom[order, 0]))
     return EdgeTable(
         x_top=np.ascontiguousarray(top[order, 0]),
         y_top=np.ascontiguousarray(top[order, 1]),
         x_bottom=np.ascontiguousarray(bottom[order, 0]),
         y_bottom=y_bottom,
         direction=direction[order],
-        region=ring_region[of][order].astype(np.int64),
-        reach=np.maximum.accumulate(y_bottom) if len(y_bottom) else y_bottom,
+        region=region,
+        reach=np.maximum.accumulate(y_bottom),
+        region_x=region_x,
     )

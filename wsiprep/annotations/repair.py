@@ -35,6 +35,9 @@ def repair_ring(points: Floats, rule: str) -> RepairedRing:
         points: float64 (n, 2), closed or not.
         rule: ``even-odd`` (inside where a ray crosses the ring an odd number of times) or ``non-zero``
             (inside where the ring winds around); they differ only for rings that cross themselves.
+
+    Raises:
+        shapely.errors.GEOSException: coordinates so ill-conditioned that the crossings cannot be found.
     """
     kept = _without_repeats(points)
     repeated = len(points) - len(kept)
@@ -64,12 +67,8 @@ def _enclosed(points: Floats, rule: str) -> Area | None:
     faces = shapely.get_parts(shapely.polygonize([pieces]))
     edges = from_ring(closed)
     inside = [face for face in faces if _is_inside(edges, face, rule)]
-    area = shapely.union_all(inside)
-    if area.is_empty or area.area <= 0:
-        return None
-    if not isinstance(area, shapely.Polygon | shapely.MultiPolygon):
-        return None
-    return area
+    area: Area = shapely.union_all(inside)
+    return area if area.area > 0 else None
 
 
 def _is_inside(edges: EdgeTable, face: shapely.Polygon, rule: str) -> bool:

@@ -169,6 +169,16 @@ def test_self_intersections_follow_the_rule_of_the_recipe(read, asap):
     assert caught.value.line == 4
 
 
+def test_a_failure_of_the_geometry_engine_names_the_annotation(read, asap, monkeypatch):
+    def fail(*_):
+        raise shapely.errors.GEOSException("TopologyException: side location conflict")
+
+    monkeypatch.setattr(shapely, "polygonize", fail)
+    with pytest.raises(AnnotationError, match="cannot be repaired") as caught:
+        read(asap.document(asap.shape(((0, 0), (8, 8), (8, 0), (0, 8)))))
+    assert caught.value.line == 4
+
+
 def test_points_outside_the_slide_are_counted_and_kept(read, asap):
     found = read(asap.document(asap.shape(((-5, 10), (100, 10), (100.5, 20), (0, 20)))))
     assert found.counts["outside_slide"] == 2

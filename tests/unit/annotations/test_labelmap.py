@@ -8,7 +8,7 @@ import shapely
 
 from wsiprep.annotations import LabelMap, LabelSpec, Region, areas
 from wsiprep.annotations.edges import from_geometries
-from wsiprep.errors import UsageError
+from wsiprep.errors import AnnotationError, UsageError
 from wsiprep.geometry import Box, Size, Spacing
 
 SIZE = Size(40, 30)
@@ -132,6 +132,17 @@ def test_touching_regions_leave_no_lines_behind():
     split = label_map(region("tumour", 0, 0, 9, 9), region("background", 0, 0, 9, 9))
     assert split.geometries["tumour"].is_empty
     assert split.areas_px["tumour"] == 0
+
+
+@pytest.mark.parametrize("operation", ["union_all", "difference"])
+def test_a_failure_of_the_geometry_engine_is_an_annotation_error(monkeypatch, operation):
+    def fail(*_):
+        raise shapely.errors.GEOSException("TopologyException: side location conflict")
+
+    found = label_map(*CROWD)
+    monkeypatch.setattr(shapely, operation, fail)
+    with pytest.raises(AnnotationError, match="cannot be computed"):
+        found.fractions(np.zeros(1, int), np.zeros(1, int), 5, 5)
 
 
 WRONG = {
