@@ -33,6 +33,8 @@ MAX_ANGLE_DEG = 45.0
 MIN_COMPONENT = -0.05
 MIN_ACTIVE = 0.02
 """Least share of the stained pixels that has any of a stain."""
+MIN_RATIO = 0.05
+"""Least ratio of the two stains' 99th percentiles (real slides: 0.25 and more)."""
 MIN_AMOUNT = 0.1
 """Least 99th percentile of a stain's amount (real slides: 0.7 and more): the transform divides by it."""
 
@@ -184,6 +186,6 @@ def _refused_amounts(amounts: Floats, largest: Floats, colours: _Colours, diagno
     active = (amounts[:, stained] > 0) @ colours.counts[stained] / colours.total(stained)
     diagnostics |= {"active_h": float(active[0]), "active_e": float(active[1])}
     diagnostics |= {"max_h": float(largest[0]), "max_e": float(largest[1])}
-    if active.min() < MIN_ACTIVE:
+    if active.min() < MIN_ACTIVE or largest.min() < MIN_RATIO * largest.max():
         return "single_stain"
     return "faint" if largest.min() < MIN_AMOUNT else OK

@@ -230,3 +230,13 @@ def test_damaged_records_are_refused(change):
     del incomplete[next(iter(change))]
     with pytest.raises(StainError):
         StainFit.from_dict(incomplete)
+
+
+def test_a_stain_that_no_pixel_has_is_no_stain():
+    # Eosin of the start's own direction: the other atom is never used, and keeps its 22 degrees.
+    amount = np.random.default_rng(0).uniform(0.3, 2, (SIDE, SIDE, 1))
+    rgb = (255 * np.exp(-amount * REFERENCE["vahadane"].matrix[1])).astype(np.uint8)
+    found = fit_or_fallback(histogram(rgb), "vahadane", 1000, None)
+    assert found.status == "single_stain"
+    assert found.diagnostics["angle_deg"] > 20
+    assert found.diagnostics["max_h"] < 0.01
