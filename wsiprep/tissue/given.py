@@ -130,7 +130,7 @@ def _scales(width: int, height: int, size: Size, path: Path) -> tuple[float, flo
 
 def _polygons(path: Path) -> list[shapely.Polygon]:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes(), parse_constant=_no_number)
     except (OSError, ValueError) as error:
         raise TissueError("the given tissue polygons cannot be read", got=error, file=path) from error
     shapes = [_shape(geometry, path) for geometry in _geometries(document)]
@@ -142,6 +142,11 @@ def _polygons(path: Path) -> list[shapely.Polygon]:
     if not shapes and not _is_collection(document):
         raise TissueError("the file has no polygons", expected="GeoJSON Polygon or MultiPolygon", file=path)
     return polygons
+
+
+def _no_number(name: str) -> float:
+    """JSON has no NaN and no Infinity, though Python reads them."""
+    raise ValueError(f"{name} is not a coordinate")
 
 
 def _is_collection(document: Any) -> bool:

@@ -144,6 +144,7 @@ def test_an_empty_collection_is_an_empty_slide(tmp_path):
         ("t.geojson", json.dumps({"type": "Polygon"}).encode()),
         ("t.geojson", b'{"type": "Polygon", "coordinates": [[[0, 0], [NaN, 0], [9, 9], [0, 0]]]}'),
         ("t.geojson", json.dumps({"type": "Polygon", "coordinates": [[[0, 0], [5, 5], [9, 9], [0, 0]]]}).encode()),
+        ("t.geojson", b'{"type": "Polygon", "coordinates": [[[0, 0], [1e999, 0], [9, 9], [0, 0]]]}'),
         ("t.png", b""),
         ("t.png", b"not a picture"),
         ("t.tif", b"not a tiff"),
