@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import StoreError, UsageError
-from wsiprep.store.digest import file_digest
+from wsiprep.store.digest import bytes_digest
 from wsiprep.store.receipts import FileRecord
 from wsiprep.store.records import read_checked
 from wsiprep.store.schema import IMAGE, INSTANCE, MASK, SPLIT_ALL, index_schema
 from wsiprep.store.shard import Shard
 from wsiprep.store.splits import available_splits, rows_of
-from wsiprep.store.tables import read_parquet
+from wsiprep.store.tables import parse_parquet
 
 if TYPE_CHECKING:
     import dask.array
@@ -203,12 +203,15 @@ def read_index_table(tree: DatasetTree, record: Mapping[str, Any]) -> pa.Table:
     """
     path = tree.index
     wanted = {f["path"]: f["xxh3"] for f in record["tables"]}[path.name]
-    if not path.exists():
-        raise StoreError("the dataset's index is missing", file=path, fix=_SEAL_FIRST)
-    if file_digest(path) != wanted:
+    try:
+        # Once: what is hashed has to be what is parsed, while another process may be sealing anew.
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError("the dataset's index is missing", got=error.strerror, file=path, fix=_SEAL_FIRST) from error
+    if bytes_digest(data) != wanted:
         raise StoreError("the index is not the one that was sealed", file=path, fix=f"{_SEAL_FIRST} again")
     schema = index_schema(record["labels"])
-    return read_parquet(path, schema).cast(schema)
+    return parse_parquet(data, path, schema).cast(schema)
 
 
 def _require_files(tree: DatasetTree, record: Mapping[str, Any]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wsiprep.artifacts import json_bytes, read_json
+from wsiprep.artifacts import json_bytes
 from wsiprep.config import digest_of
 from wsiprep.errors import StoreError
 from wsiprep.store.schema import SCHEMA_VERSION
@@ -30,9 +31,16 @@ def read_checked(path: Path, what: str, fix: str) -> dict[str, Any]:
     Raises:
         StoreError: missing, changed in any byte, or of another schema version.
     """
-    value = read_json(path)
+    try:
+        # Once: what is checked has to be what is used, while another process may replace the file.
+        data = path.read_bytes()
+        value = json.loads(data)
+    except FileNotFoundError as error:
+        raise StoreError(f"{what} is missing", file=path, fix="run the stage that writes it") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{what} is damaged", got=str(error), file=path, fix=fix) from error
     # Comparing the bytes as well finds changes that JSON does not see, such as another blank.
-    if not isinstance(value, dict) or with_check(value) != value or json_bytes(value) != path.read_bytes():
+    if not isinstance(value, dict) or with_check(value) != value or json_bytes(value) != data:
         raise StoreError(f"{what} is damaged", file=path, fix=fix)
     if value["schema_version"] != SCHEMA_VERSION:
         raise StoreError(

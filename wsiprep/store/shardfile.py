@@ -71,7 +71,7 @@ class ShardFileWriter:
             OSError: also where the bytes that come back differ from those that went out.
         """
         index = np.full((self._capacity, 2), _ABSENT, dtype="<u8")
-        index[: len(self._index)] = self._index
+        index[: len(self._index)] = np.array(self._index, dtype="<u8").reshape(-1, 2)
         raw = index.tobytes()
         self._put(raw + struct.pack("<I", crc32c.crc32c(raw)))
         self._stream.close()

@@ -27,10 +27,26 @@ def read_parquet(path: Path, schema: pa.Schema | None = None) -> pa.Table:
         StoreError: missing, damaged, or with other columns.
     """
     try:
-        # Through a buffer: a path would make pyarrow look for partitions in the names of its folders.
-        table = pq.read_table(pa.BufferReader(path.read_bytes()))
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise StoreError("a table of the dataset is missing", file=path, fix="run the workflow again") from error
+    except OSError as error:
+        raise StoreError("a table of the dataset cannot be read", got=error.strerror, file=path) from error
+    return parse_parquet(data, path, schema)
+
+
+def parse_parquet(data: bytes, path: Path, schema: pa.Schema | None = None) -> pa.Table:
+    """The table in the bytes of a Parquet file.
+
+    Args:
+        path: where they came from, for messages.
+        schema: the columns that it must have.
+
+    Raises:
+        StoreError: damaged, or with other columns.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as error:
         raise StoreError("a table of the dataset is damaged", got=str(error), file=path) from error
     if schema is not None and table.schema.names != schema.names:

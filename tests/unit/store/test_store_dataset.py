@@ -388,7 +388,7 @@ def checksum(dataset: Dataset, queue: object) -> None:
     queue.put(total)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.long)])
 def test_a_dataset_goes_into_other_processes(finished: Path, method: str) -> None:
     dataset = Dataset(finished)
     wanted = sum(int(dataset.read(i)[0].sum()) for i in range(len(dataset)))
