@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from wsiprep.report.charts import SERIES, Line, line_chart
-from wsiprep.report.figures import Table, is_number
+from wsiprep.report.figures import Table, count, is_number
 from wsiprep.report.inputs import Curves, Inputs
 
 MAX_CHARTS = 6
 MAX_BENCHMARK_ROWS = 300
+SHOWN = (
+    "kind", "title", "data", "split", "seed", "fold", "runs", "acc", "mpa", "miou", "fwiou", "label_iou", "n_trainable",
+    "epochs", "train_seconds", "note",
+)  # fmt: skip
+"""Columns of the benchmark that the page has room for, in this order."""
+
 _NOT_SCORES = ("epoch", "step", "seconds", "images", "lr")
 
 
@@ -63,10 +69,11 @@ def _points(run: Curves, name: str) -> tuple[tuple[float, float], ...]:
 
 
 def benchmark_table(inputs: Inputs) -> Table | None:
-    """``benchmark.csv`` as it is, its numbers shortened; None without one."""
+    """``benchmark.csv`` with its numbers shortened, the columns of ``SHOWN`` where it has them; None without one."""
     if not inputs.benchmark:
         return None
-    columns = tuple(inputs.benchmark[0])
+    present = tuple(inputs.benchmark[0])
+    columns = tuple(name for name in SHOWN if name in present) if {"kind", "title"} <= set(present) else present
     rows = [tuple(_short(row.get(name, "")) for name in columns) for row in inputs.benchmark]
     used = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     shown = [tuple(row[i] for i in used) for row in rows]
@@ -74,6 +81,8 @@ def benchmark_table(inputs: Inputs) -> Table | None:
 
 
 def _short(text: str) -> str:
+    if text.isdecimal() and len(text) > 4:
+        return count(int(text))
     if not is_number(text) or "." not in text:
         return text
     return f"{float(text):.4f}".rstrip("0").rstrip(".") if abs(float(text)) >= 1e-3 else f"{float(text):.2g}"

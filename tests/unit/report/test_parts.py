@@ -166,6 +166,15 @@ def test_the_benchmark_is_shown_with_short_numbers(sealed: DatasetTree) -> None:
     assert table.numeric == (False, False, True, False)
 
 
+def test_a_wide_benchmark_is_shown_by_its_main_columns(sealed: DatasetTree, put: Put) -> None:
+    header = "kind,model,title,data,seed,miou,n_trainable,device,note"
+    put(sealed.benchmark_table, f"{header}\nrun,unet,U-Net,here,0,0.812345,1946785,cpu,\n")
+    table = benchmark_table(read_inputs(sealed))
+    assert table is not None
+    assert table.columns == ("kind", "title", "data", "seed", "miou", "n trainable")
+    assert table.rows == (("run", "U-Net", "here", "0", "0.8123", "1,946,785"),)
+
+
 def test_charts_are_drawn_to_scale() -> None:
     chart = share_chart([0, 10, *[0] * 18], [0, 5, *[0] * 18], [0.05, 0.995], "shares")
     heights = [float(h) for h in re.findall(r'height="([\d.]+)" fill', chart)]
