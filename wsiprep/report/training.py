@@ -83,6 +83,10 @@ def benchmark_table(inputs: Inputs) -> Table | None:
 def _short(text: str) -> str:
     if text.isdecimal() and len(text) > 4:
         return count(int(text))
-    if not is_number(text) or "." not in text:
+    if not is_number(text) or "." not in text or "%" in text or "," in text:
         return text
-    return f"{float(text):.4f}".rstrip("0").rstrip(".") if abs(float(text)) >= 1e-3 else f"{float(text):.2g}"
+    value = float(text)
+    if abs(value) < 1e-3:
+        return f"{value:.2g}"
+    # A fixed number of decimals, so that scores stand under each other.
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"

@@ -162,7 +162,7 @@ def test_a_run_without_numbers_has_no_chart(tree: DatasetTree, put: Put) -> None
 def test_the_benchmark_is_shown_with_short_numbers(sealed: DatasetTree) -> None:
     table = benchmark_table(read_inputs(sealed))
     assert table is not None
-    assert table.rows == (("all background", "trivial", "0.3512", ""), ("unet", "ours", "0.8", "median of 3"))
+    assert table.rows == (("all background", "trivial", "0.351", ""), ("unet", "ours", "0.800", "median of 3"))
     assert table.numeric == (False, False, True, False)
 
 
@@ -172,7 +172,7 @@ def test_a_wide_benchmark_is_shown_by_its_main_columns(sealed: DatasetTree, put:
     table = benchmark_table(read_inputs(sealed))
     assert table is not None
     assert table.columns == ("kind", "title", "data", "seed", "miou", "n trainable")
-    assert table.rows == (("run", "U-Net", "here", "0", "0.8123", "1,946,785"),)
+    assert table.rows == (("run", "U-Net", "here", "0", "0.812", "1,946,785"),)
 
 
 def test_charts_are_drawn_to_scale() -> None:
