@@ -30,7 +30,6 @@ _LAZY = {
     "read_annotations": "wsiprep.annotations",
     "read_manifest": "wsiprep.manifest",
     "tile": "wsiprep.stages.api",
-    "verify": "wsiprep.store",
 }
 
 __all__ = [
@@ -50,7 +49,6 @@ __all__ = [
     "read_annotations",
     "read_manifest",
     "tile",
-    "verify",
 ]
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ if TYPE_CHECKING:
     from wsiprep.models import create_model
     from wsiprep.slides import Plane, open_slide
     from wsiprep.stages.api import tile
-    from wsiprep.store import Dataset, verify
+    from wsiprep.store import Dataset
     from wsiprep.tissue import find_tissue
     from wsiprep.training import PatchDataset
 

@@ -8,6 +8,7 @@ from wsiprep.manifest import read_exclusions
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import rows_of
 from wsiprep.stages.workflow import (
+    drop_broken_promises,
     known_inputs,
     overrides_of,
     plan_params,
@@ -17,7 +18,6 @@ from wsiprep.stages.workflow import (
     survey_params,
     training_params,
 )
-from wsiprep.store.receipts import drop_broken_receipts
 
 OUT = str(config["out"])
 TREE = DatasetTree(Path(OUT))
@@ -46,8 +46,8 @@ wildcard_constraints:
 
 # A receipt whose shard is gone promises what is not there: without it, its slide is packed again.
 if workflow.is_main_process:
-    for slide_id in drop_broken_receipts(TREE):
-        logger.warning(f"shard of {slide_id} is missing or cut short: it will be packed again")
+    for slide_id in drop_broken_promises(TREE):
+        logger.warning(f"{slide_id} has no whole shard: it will be packed again")
 
 
 def receipts_of_plan(wildcards):

@@ -71,7 +71,8 @@ class _Source:
         box = Box(row["x_lv0"] // n, row["y_lv0"] // n, self.patch_size_px, self.patch_size_px)
         raw = self.plane.read_padded(box)
         image = raw
-        if self.source_fit is not None and self.target_fit is not None:
+        # A slide whose stains are nobody's own is kept as it is; its receipt and the report say so.
+        if self.source_fit is not None and self.target_fit is not None and self.source_fit.origin != "reference":
             image = normalise(raw, self.source_fit, self.target_fit)
         mask = self.labels.mask(box, n)
         record = PatchRecord(image=image, mask=mask, row=row)

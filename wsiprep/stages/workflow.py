@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from wsiprep.artifacts import DatasetTree, read_json
 from wsiprep.config import Recipe, digest_of, plan_digest
 from wsiprep.config.digest import survey_digest
-from wsiprep.errors import UsageError
+from wsiprep.errors import StoreError, UsageError
 from wsiprep.manifest import SlideRow
 from wsiprep.stages.revisions import REVISION
+from wsiprep.store.receipts import drop_broken_receipts
 
 WORKFLOW_PARTS = ("Snakefile", "pipelines", "manifests")
 
@@ -43,6 +45,25 @@ def training_params(recipe: Recipe, model: str, run: str) -> str:
     """What decides whether a run is trained again, beside the dataset."""
     section = recipe.training.model_dump(mode="json", exclude={"models", "seeds", "folds", "options"})
     return digest_of([REVISION["train"], section, recipe.training.options.get(model, {}), run])[:16]
+
+
+def drop_broken_promises(tree: DatasetTree) -> list[str]:
+    """Slides that must be packed again although Snakemake would not see it; their ids, sorted.
+
+    Snakemake does not look at intermediate files of a finished target. A receipt whose shard is gone or cut
+    short is removed, and so is the seal (dataset.json) of a dataset that lacks a receipt: without them both are
+    made again.
+    """
+    dropped = set(drop_broken_receipts(tree))
+    if tree.plan_record.exists() and tree.dataset_record.exists():
+        try:
+            kept = read_json(tree.plan_record)["kept_slides"]
+        except StoreError:
+            kept = []
+        dropped |= {slide_id for slide_id in kept if not tree.receipt(slide_id).exists()}
+    if dropped:
+        tree.dataset_record.unlink(missing_ok=True)
+    return sorted(dropped)
 
 
 def run_names(recipe: Recipe, config: Mapping[str, Any]) -> list[str]:
