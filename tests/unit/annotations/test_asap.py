@@ -312,14 +312,24 @@ def test_deep_nesting_is_refused(read, asap):
         read(asap.document(groups=groups))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize(("limit", "value"), [("MAX_VERTICES", 3), ("MAX_ANNOTATIONS", 0), ("MAX_FILE_BYTES", 100)])
-def test_declared_limits_are_kept(read, asap, monkeypatch, limit, value):
-    text = asap.document(asap.shape(asap.SQUARE))
+def test_declared_limits_are_kept(read, asap, monkeypatch, limit, value, encoding):
+    text = asap.document(asap.shape(asap.SQUARE)).encode(encoding)
     read(text)
     monkeypatch.setattr(asap_xml, limit, value)
     with pytest.raises(AnnotationError, match=r"too (many|large)") as caught:
         read(text)
     assert str(value) in caught.value.expected
+
+
+def test_exactly_as_many_vertices_as_allowed_are_read(read, asap, monkeypatch):
+    monkeypatch.setattr(asap_xml, "MAX_VERTICES", 4)
+    monkeypatch.setattr(asap_xml, "_CHUNK_BYTES", 5)
+    assert len(read(asap.document(asap.shape(asap.SQUARE))).regions) == 1
+    with pytest.raises(AnnotationError, match="too many vertices") as caught:
+        read(asap.document(asap.shape([*asap.SQUARE, (1, 5)])))
+    assert caught.value.got == 5
 
 
 def test_missing_files_and_folders_are_errors(tmp_path, asap):
