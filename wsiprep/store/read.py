@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import StoreError, UsageError
@@ -51,10 +51,9 @@ class Dataset:
         _require_files(self._tree, self.record)
         _require_counts(self.record, self.index)
         paths = [shard["path"] for shard in self.record["shards"]]
-        numbers = {path: number for number, path in enumerate(paths)}
         self._paths = [self.root / path for path in paths]
         self._lengths = [int(shard["n_patches"]) for shard in self.record["shards"]]
-        self._shard_of = np.array([numbers[path] for path in self.index["shard"].to_pylist()], dtype=np.int32)
+        self._shard_of = pc.index_in(self.index["shard"], value_set=pa.array(paths, pa.string())).to_numpy()
         self._row_of = self.index["row"].to_numpy()
         self._open: dict[int, Shard] = {}
 
@@ -230,8 +229,8 @@ def _require_files(tree: DatasetTree, record: Mapping[str, Any]) -> None:
 
 
 def _require_counts(record: Mapping[str, Any], index: pa.Table) -> None:
-    found = Counter(index["shard"].to_pylist())
+    found = {pair["values"]: pair["counts"] for pair in pc.value_counts(index["shard"]).to_pylist()}
     recorded = {shard["path"]: shard["n_used"] for shard in record["shards"] if shard["n_used"]}
-    if dict(found) != recorded:
+    if found != recorded:
         odd = sorted(path for path in found.keys() | recorded.keys() if found.get(path) != recorded.get(path))
         raise StoreError("index and record differ in their shards", got=", ".join(odd[:5]), fix=f"{_SEAL_FIRST} again")

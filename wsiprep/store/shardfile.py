@@ -65,7 +65,7 @@ class ShardFileWriter:
         self._put(chunk)
 
     def finish(self) -> tuple[int, str]:
-        """Write the index and close. Returns size in bytes and xxh3-128 of the file as it lies on the disk.
+        """Write the index and close. Returns size in bytes and xxh3-128 (hex) of the file, read back.
 
         Raises:
             OSError: also where the bytes that come back differ from those that went out.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsiprep.artifacts import DatasetTree, json_bytes
+from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import DataError, StoreError
 from wsiprep.store.digest import dataset_digest, patch_digest, pixels_digest, shard_digest
 from wsiprep.store.receipts import Receipt
@@ -135,5 +135,5 @@ def _row_faults(
             rows = read_rows(tree, receipt, record["labels"]).take(part["row"].combine_chunks())
         except (StoreError, pa.ArrowException):
             continue  # its file is reported already
-        if json_bytes(rows.to_pylist()) != json_bytes(part.select(names).to_pylist()):
+        if not rows.equals(part.select(names)):
             yield Fault("inconsistent", tree.index, f"its rows of {shard['slide_id']} are not those that were packed")
