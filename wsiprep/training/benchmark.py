@@ -206,10 +206,10 @@ def _trivial_rows(dataset: Dataset, records: Iterable[Mapping[str, Any]]) -> lis
 def _scored_splits(dataset: Dataset, records: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int | None]]:
     """(train split, scored split, fold), each once, in order."""
     found = {(r["training"]["train_split"], r["test"]["split"], r["training"]["fold"]): None for r in records}
+    if not found and dataset.folds:
+        found = {("train", "test", fold): None for fold in dataset.folds}
     if not found and {"train", "test"} <= set(dataset.splits):
-        found[("train", "test", None)] = None
-    if not found and len(dataset.folds) > 1:
-        found = {("train", "val", fold): None for fold in dataset.folds}
+        found = {("train", "test", None): None}
     return sorted(found, key=lambda place: (place[0], place[1], -1 if place[2] is None else place[2]))
 
 

@@ -36,7 +36,7 @@ class PatchDataset(TorchDataset[Item]):
     Args:
         root: the dataset's folder.
         split: name of a split.
-        fold: with k folds, the one that is held out.
+        fold: with k folds, the one that tests.
         crop_px: side of a random crop; None gives whole patches.
         augmentation: ``none``, or ``flips``: one of the eight symmetries (four where H != W).
         seed: of crops and flips.

@@ -25,7 +25,7 @@ class Evaluation:
         checkpoint: ``best.ckpt`` or ``last.ckpt`` of a run.
         root: the sealed dataset's folder; its labels must be the checkpoint's.
         split: name of a split.
-        fold: with k folds, the one that is held out.
+        fold: with k folds, the one that tests.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         precision: ``32``, ``16-mixed`` or ``bf16-mixed``.
         batch_size: images at a time.

@@ -41,7 +41,6 @@ class RunData:
     train: PatchDataset
     val: PatchDataset | None
     test: PatchDataset
-    test_split: str
 
 
 def fit_model(spec: TrainingRun, reporter: Reporter | None = None) -> Path:
@@ -61,7 +60,7 @@ def fit_model(spec: TrainingRun, reporter: Reporter | None = None) -> Path:
         StorageError: the folder cannot be written.
     """
     reporter = NullReporter() if reporter is None else reporter
-    data = _open_splits(spec, reporter)
+    data = _open_splits(spec)
     _require_annotation(data)
     with quiet_lightning():
         seed_everything(spec.seed, verbose=False)
@@ -112,7 +111,7 @@ def build_task(spec: TrainingRun, train: PatchDataset) -> SegmentationTask:
     )
 
 
-def _open_splits(spec: TrainingRun, reporter: Reporter) -> RunData:
+def _open_splits(spec: TrainingRun) -> RunData:
     train = PatchDataset(
         spec.root,
         spec.train_split,
@@ -121,14 +120,8 @@ def _open_splits(spec: TrainingRun, reporter: Reporter) -> RunData:
         augmentation=spec.augmentation,
         seed=spec.seed,
     )
-    held_out = spec.val_split
-    names = train.dataset.splits
-    if spec.fold is not None and spec.test_split not in names and held_out is not None:
-        # In k-fold cross-validation the fold that is held out is the test set, and must not pick a checkpoint.
-        reporter.say(f"there is no {spec.test_split} split: fold {spec.fold} is the test set, the last weights count")
-        return RunData(train, None, PatchDataset(spec.root, held_out, fold=spec.fold), held_out)
-    val = None if held_out is None else PatchDataset(spec.root, held_out, fold=spec.fold)
-    return RunData(train, val, PatchDataset(spec.root, spec.test_split, fold=spec.fold), spec.test_split)
+    val = None if spec.val_split is None else PatchDataset(spec.root, spec.val_split, fold=spec.fold)
+    return RunData(train, val, PatchDataset(spec.root, spec.test_split, fold=spec.fold))
 
 
 def _require_annotation(data: RunData) -> None:
@@ -173,7 +166,7 @@ def _test(spec: TrainingRun, trainer: Trainer, task: SegmentationTask, data: Run
     trainer.test(task, loader, verbose=False)
     seconds = time.monotonic() - started
     return {
-        "split": data.test_split,
+        "split": spec.test_split,
         "checkpoint": chosen,
         "epoch": int(state["epoch"]) + 1,
         "patches": len(data.test),

@@ -39,7 +39,7 @@ class TrainingRun:
         model: name of a model card.
         options: of ``create_model``; ``n_classes`` is that of the dataset unless given.
         seed: decides initial weights, order, crops, flips and dropout.
-        fold: the fold that is held out, with k-fold splits.
+        fold: with k folds, the one that tests; the next one validates, the others train.
         train_split: split that is trained on.
         val_split: split that picks the checkpoint; None takes the last one.
         test_split: split that is reported, once, at the end.

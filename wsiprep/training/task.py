@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wsiprep.config import IGNORE
 from wsiprep.errors import TrainingError, UsageError
 from wsiprep.training.checkpoint import IDENTITY
+from wsiprep.training.counting import ConfusionCounter, predict_classes
 from wsiprep.training.guarded_lightning import LightningModule
 from wsiprep.training.losses import loss_function
-from wsiprep.training.metrics import SCORE_NAMES, Matrix, Scores, scores
+from wsiprep.training.metrics import SCORE_NAMES, Scores, scores
 from wsiprep.training.spec import Normalisation
 
 ADAM_BETAS = (0.9, 0.999)
-_EPOCH_SEED_STRIDE = 1_000_003
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +40,6 @@ class TaskSettings:
     seed: int
     normalisation: Normalisation
     identity: Mapping[str, Any]
-
-
-def predict_classes(logits: Tensor) -> Tensor:
-    """Classes int64 (N, H, W) of logits (N, K, H, W); one logit is foreground where it is above 0."""
-    if logits.shape[1] == 1:
-        return (logits[:, 0] > 0).long()
-    return logits.argmax(dim=1)
-
-
-class ConfusionCounter:
-    """The confusion matrix of all batches so far, counted on their device."""
-
-    def __init__(self, n_classes: int) -> None:
-        self.n_classes = n_classes
-        self._counts: Tensor | None = None
-
-    def reset(self) -> None:
-        self._counts = None
-
-    def add(self, prediction: Tensor, target: Tensor) -> None:
-        """Count classes (N, H, W) against an integer mask of the same shape; 255 is left out."""
-        known = target != IGNORE
-        truth, guess = target[known].long(), prediction[known].long()
-        counts = torch.bincount(truth * self.n_classes + guess, minlength=self.n_classes**2)
-        if counts.numel() != self.n_classes**2:
-            raise TrainingError(
-                "a mask has classes that the dataset's labels do not name",
-                got=int(truth.max()),
-                expected=f"0..{self.n_classes - 1} or {IGNORE}",
-            )
-        self._counts = counts if self._counts is None else self._counts + counts
-
-    @property
-    def matrix(self) -> Matrix:
-        """int64 (K, K), rows are true classes."""
-        if self._counts is None:
-            return np.zeros((self.n_classes, self.n_classes), np.int64)
-        return self._counts.cpu().numpy().reshape(self.n_classes, self.n_classes).astype(np.int64)
 
 
 class SegmentationTask(LightningModule):
@@ -115,17 +76,34 @@ class SegmentationTask(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.settings.learning_rate, betas=ADAM_BETAS)
 
     def on_train_epoch_start(self) -> None:
-        # Seeded anew each epoch, so that dropout after a resume is dropout as it would have been.
-        torch.manual_seed(self.settings.seed * _EPOCH_SEED_STRIDE + self.current_epoch)
         self._loss_sum, self._images = None, 0
 
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        # Seeded anew each step: dropout after a resume is what it would have been, though loaders
+        # draw from the same generator whenever they are started.
+        place = np.random.SeedSequence([self.settings.seed, self.current_epoch, batch_idx])
+        torch.manual_seed(int(place.generate_state(1)[0]))
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self.loss(self(batch["image"]), batch["mask"])
+        loss = self.loss(self._train_logits(batch["image"]), batch["mask"])
         n = batch["image"].shape[0]
         weighted = loss.detach() * n
         self._loss_sum = weighted if self._loss_sum is None else self._loss_sum + weighted
         self._images += n
         return loss
+
+    def _train_logits(self, image: Tensor) -> Tensor:
+        try:
+            logits: Tensor = self(image)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise TrainingError(
+                "a batch has too few pixels for BatchNorm at the network's lowest resolution",
+                got=f"{image.shape[0]} image of {image.shape[3]} x {image.shape[2]} px",
+                fix="take larger crops, or a batch size that leaves no single image over",
+            ) from error
+        return logits
 
     def train_loss(self) -> float:
         """Mean loss of the epoch's images so far.

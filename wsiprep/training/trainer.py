@@ -17,6 +17,7 @@ from wsiprep.errors import UsageError
 from wsiprep.training.guarded_lightning import LightningEnvironment, MisconfigurationException, Trainer
 from wsiprep.training.task import SegmentationTask
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 _SIGTERM_EXIT = 143
 _PRECISIONS: dict[str, Literal["32-true", "16-mixed", "bf16-mixed"]] = {
     "32": "32-true",
@@ -37,6 +38,8 @@ def make_trainer(device: str, precision: str, *, deterministic: bool, **options:
     Raises:
         UsageError: no such device here, or a precision that it has not.
     """
+    if device not in DEVICES:
+        raise UsageError("unknown device", got=device, expected=", ".join(DEVICES))
     on_cpu = device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
     if precision == "16-mixed" and on_cpu:
         raise UsageError("16-mixed precision needs a GPU", got=f"device {device}", fix="take bf16-mixed or 32")

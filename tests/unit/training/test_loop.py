@@ -129,7 +129,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(root, trained, tmp_path, workers
 
 def test_dropout_too_is_the_same_after_a_resume(root, tmp_path):
     options = {"reading": "narrow", "trunk": "resnet18", "dropout": 0.5}
-    run = spec(root, tmp_path / "whole", model="hinet", options=options, epochs=2, augmentation="none", loss="dice_ce")
+    run = spec(root, tmp_path / "whole", model="hinet", options=options, epochs=2, crop_px=None, loss="dice_ce")
     whole = fit_model(run)
     fit_model(replace(run, out=tmp_path / "parts", epochs=1))
     parts = fit_model(replace(run, out=tmp_path / "parts", resume=True))
@@ -162,19 +162,21 @@ def test_a_checkpoint_of_another_run_is_refused(root, tmp_path, changes, says):
         fit_model(spec(root, tmp_path, resume=True, **({"epochs": 2} | changes)))
 
 
-def test_a_held_out_fold_is_the_test_set_and_picks_no_checkpoint(tmp_path):
-    root = cases.write_dataset(tmp_path / "folds", cases.FOLDS)
-    said = []
-    folder = fit_model(
-        spec(root, None, fold=1, epochs=1), type("R", (LineReporter,), {"say": lambda s, m, **k: said.append(m)})()
-    )
-    assert folder == root / "runs" / "unet" / "seed0-fold1"
+def test_the_fold_that_is_held_out_tests_and_the_next_validates(tmp_path):
+    root = cases.write_dataset(tmp_path / "folds", cases.FOLDS, **cases.FOLD_SPLIT)
+    folder = fit_model(spec(root, None, fold=0, epochs=1))
+    assert folder == root / "runs" / "unet" / "seed0-fold0"
     record = json.loads((folder / "run.json").read_text())
-    assert record["test"]["split"] == "val"
-    assert record["test"]["checkpoint"] == LAST
-    assert record["test"]["patches"] == record["patches"]["test"] == 3 + 3
-    assert not (folder / BEST).exists()
-    assert "fold 1 is the test set" in said.getvalue()
+    assert record["patches"] == {"train": 2, "val": 3, "test": 4 + 3}
+    assert record["test"]["checkpoint"] == BEST
+    with pytest.raises(UsageError, match="no patch"):
+        fit_model(spec(root, None, epochs=1))
+
+
+def test_a_batch_too_small_for_batchnorm_says_so(root, tmp_path):
+    options = {"reading": "narrow", "trunk": "resnet18"}
+    with pytest.raises(TrainingError, match="larger crops"):
+        fit_model(spec(root, tmp_path, model="hinet", options=options, epochs=1))
 
 
 def test_without_validation_the_last_weights_count(root, tmp_path):
