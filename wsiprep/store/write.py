@@ -270,13 +270,12 @@ def _make_way(target: Path, files: list[FileRecord]) -> None:
 
 
 def _holds(folder: Path, files: list[FileRecord]) -> bool:
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-    if found != {f.path for f in files}:
-        return False
     try:
-        return all(file_digest(folder / f.path) == f.xxh3 for f in files)
+        found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+        return found == {f.path for f in files} and all(file_digest(folder / f.path) == f.xxh3 for f in files)
     except OSError:
-        return False  # it vanished or cannot be read: either way it is to be written anew
+        # Unreadable, or another writer moves it aside at this moment: either way it is to be written anew.
+        return False
 
 
 def _with_room(error: StorageError, tree: DatasetTree, spec: ShardSpec, count: int) -> StorageError:

@@ -46,7 +46,9 @@ def test_a_killed_writer_leaves_nothing_that_counts(tmp_path: Path) -> None:
         root = tmp_path / f"run{number}"
         child = context.Process(target=write_slowly, args=(str(root),))
         child.start()
-        time.sleep(moments.uniform(0.02, 0.3))
+        while child.is_alive() and not list(root.rglob(".tmp-*")):
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.2))
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         child.join()
