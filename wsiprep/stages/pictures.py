@@ -25,16 +25,6 @@ class SheetItem:
     mask: npt.NDArray[np.uint8]
 
 
-def shrink(image: RGB, side_px: int) -> RGB:
-    """The image with its longer side at most ``side_px``, by area averaging."""
-    height, width = image.shape[:2]
-    scale = side_px / max(height, width)
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
 def jpeg_bytes(image: RGB, quality: int = 85) -> bytes:
     """The image as a JPEG file."""
     ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])

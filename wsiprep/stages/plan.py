@@ -40,7 +40,7 @@ from wsiprep.patches import (
 from wsiprep.progress import Reporter
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import record_recipe
-from wsiprep.stages.stains import cohort_fit, slide_stain
+from wsiprep.stages.stains import cohort_fit, slide_stain, white_of
 from wsiprep.stages.tables import read_table, table_bytes
 from wsiprep.stain import StainFit
 
@@ -178,7 +178,7 @@ def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, cohort
         "patch_size_px": recipe.sampling.patch_size_px,
         "pixels": record["pixels"],
         "spacing_um": record["spacing_um"]["patch"],
-        "stain": slide_stain(decided.slide_id, recipe, tree, cohort),
+        "stain": slide_stain(record, recipe, tree, cohort),
     }
     return write_bytes_if_changed(tree.plan_slice(decided.slide_id), table_bytes(kept, metadata))
 
@@ -304,8 +304,8 @@ def _write_slices(
 ) -> None:
     cohort = None
     if assignment is not None:
-        train = [d.slide_id for d in kept if assignment.places[d.slide_id].split in ("train", ALL, BY_PATCH)]
-        cohort = cohort_fit(train, recipe, tree)
+        train = [d for d in kept if assignment.places[d.slide_id].split in ("train", ALL, BY_PATCH)]
+        cohort = cohort_fit({d.slide_id: white_of(d.record) for d in train}, recipe, tree)
     for decided in kept:
         write_slice(decided, recipe, tree, cohort)
     wanted = {tree.plan_slice(d.slide_id) for d in kept}

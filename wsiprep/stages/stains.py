@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from wsiprep.artifacts import DatasetTree
 from wsiprep.config import Recipe
 from wsiprep.errors import StainError, StoreError
-from wsiprep.stain import REFERENCE, ColourHistogram, StainFit, fit_cohort, fit_or_fallback
+from wsiprep.stain import REFERENCE, WHITE, ColourHistogram, StainFit, White, fit_cohort, fit_or_fallback, seen_on_white
 
 
-def cohort_fit(slide_ids: Sequence[str], recipe: Recipe, tree: DatasetTree) -> StainFit | None:
+def white_of(record: Mapping[str, Any]) -> White:
+    """The colour of a surveyed slide's glass; 255 where survey found none (``glass_reason`` says why)."""
+    found = record["glass_rgb"]
+    if found is None:
+        return WHITE
+    red, green, blue = (float(value) for value in found)
+    return red, green, blue
+
+
+def cohort_fit(whites: Mapping[str, White], recipe: Recipe, tree: DatasetTree) -> StainFit | None:
     """The fit on the colours of those of the given slides that make a fit of their own, or None.
+
+    ``whites`` maps the slides' ids to their own glass: each slide's colours are seen on white first.
 
     None without stain normalisation, and where not even all the slides together make a fit while
     the recipe's target is the built-in reference.
@@ -20,10 +31,10 @@ def cohort_fit(slide_ids: Sequence[str], recipe: Recipe, tree: DatasetTree) -> S
     Raises:
         StainError: the recipe's target is the cohort and the cohort makes no fit.
     """
-    if recipe.stain.method == "none" or not slide_ids:
+    if recipe.stain.method == "none" or not whites:
         return None
     method, least = recipe.stain.method, recipe.stain.min_tissue_px
-    histograms = [colours_of(slide_id, tree) for slide_id in sorted(slide_ids)]
+    histograms = [seen_on_white(colours_of(slide_id, tree), whites[slide_id]) for slide_id in sorted(whites)]
     good = [h for h in histograms if fit_or_fallback(h, method, least, None).status == "ok"]
     try:
         return fit_cohort(good, method, least)
@@ -33,8 +44,13 @@ def cohort_fit(slide_ids: Sequence[str], recipe: Recipe, tree: DatasetTree) -> S
         return None
 
 
-def slide_stain(slide_id: str, recipe: Recipe, tree: DatasetTree, cohort: StainFit | None) -> dict[str, Any] | None:
-    """``{"source": fit, "target": fit}`` of one slide as plain values; None without normalisation."""
+def slide_stain(
+    record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree, cohort: StainFit | None
+) -> dict[str, Any] | None:
+    """``{"source": fit, "target": fit}`` of one surveyed slide as plain values; None without normalisation.
+
+    The source has the white of the slide's own glass, whosever stains it falls back to.
+    """
     method = recipe.stain.method
     if method == "none":
         return None
@@ -47,7 +63,8 @@ def slide_stain(slide_id: str, recipe: Recipe, tree: DatasetTree, cohort: StainF
         target = cohort
     else:
         target = REFERENCE[method]
-    source = fit_or_fallback(colours_of(slide_id, tree), method, recipe.stain.min_tissue_px, cohort)
+    colours = colours_of(record["slide_id"], tree)
+    source = fit_or_fallback(colours, method, recipe.stain.min_tissue_px, cohort, white_of(record))
     return {"source": source.to_dict(), "target": target.to_dict()}
 
 

@@ -25,13 +25,13 @@ from wsiprep.patches.hashing import cell_hashes
 from wsiprep.patches.sampling import Cells, grid_cells
 from wsiprep.progress import Reporter
 from wsiprep.slides import Plane, Slide, open_slide, read_overview
-from wsiprep.stages.pictures import jpeg_bytes, shrink
+from wsiprep.stages.overview import Overview, picture_of
+from wsiprep.stages.pictures import jpeg_bytes
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.tables import table_bytes
-from wsiprep.stain import ColourHistogram, histogram
+from wsiprep.stain import ColourHistogram, glass_colour, histogram
 from wsiprep.tissue import TissueMask, cell_fractions, find_tissue, read_given, write_mask
 
-OVERVIEW_SIDE_PX = 1024
 FULL_DIGEST_CHUNK = 1 << 22
 MIN_STAIN_TISSUE = 0.5
 
@@ -67,8 +67,9 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
         annotations = _annotations(row, recipe, slide)
         labels = LabelMap(annotations.regions, recipe.labels, row.annotation_state, slide.info.size)
         reporter.say(f"survey {row.slide_id}: {slide.info.backend}, {scale.patch_um:g} um/px")
-        overview, overview_downsample = read_overview(slide, max(1, int(recipe.tissue.spacing_um / scale.used_um)))
-        tissue = _tissue(row, recipe, overview, overview_downsample, scale.used_um, slide)
+        view = Overview(*read_overview(slide, max(1, int(recipe.tissue.spacing_um / scale.used_um))))
+        tissue = _tissue(row, recipe, view, scale.used_um, slide)
+        picture = picture_of(slide, view)
         cells = grid_cells(slide.info.size, scale.downsample, recipe.sampling)
         side = cells.side_lv0
         shares = cell_fractions(tissue, slide.info.size, cells.x_lv0, cells.y_lv0, side, side)
@@ -79,16 +80,13 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
     regions = write_regions(annotations, recipe.labels)
     write_bytes(folder.regions, regions)
     write_bytes(folder.tissue, write_mask(tissue))
-    write_bytes(folder.overview, jpeg_bytes(shrink(overview, OVERVIEW_SIDE_PX)))
+    write_bytes(folder.overview, jpeg_bytes(picture.image))
     write_bytes(folder.candidates, table_bytes(_candidates(cells, shares, fractions)))
     if colours is not None:
         write_bytes(folder.colours, colours.save())
     record = _record(row, slide, scale, plane, cells) | {
-        "overview": {
-            "downsample": overview_downsample,
-            "width_px": int(overview.shape[1]),
-            "height_px": int(overview.shape[0]),
-        },
+        **glass_colour(view.image, tissue.mask).to_dict(),
+        "overview": picture.to_dict(),
         "tissue": {
             "method": tissue.method,
             "share": tissue.share,
@@ -208,17 +206,15 @@ def _annotations(row: SlideRow, recipe: Recipe, slide: Slide) -> AnnotationSet:
     return read_annotations(row.annotation, recipe, slide.info.size)
 
 
-def _tissue(
-    row: SlideRow, recipe: Recipe, overview: npt.NDArray[np.uint8], downsample: int, spacing_um: float, slide: Slide
-) -> TissueMask:
+def _tissue(row: SlideRow, recipe: Recipe, view: Overview, spacing_um: float, slide: Slide) -> TissueMask:
     if recipe.tissue.method == "given":
         if row.tissue is None:
             raise DataError(
                 "tissue.method is given, but the manifest names no tissue file", got=row.slide_id,
                 fix="fill the tissue column, or choose another method",
             )  # fmt: skip
-        return read_given(row.tissue, slide.info.size, downsample)
-    return find_tissue(overview, downsample, downsample * spacing_um, recipe.tissue, row.stain_type)
+        return read_given(row.tissue, slide.info.size, view.downsample)
+    return find_tissue(view.image, view.downsample, view.downsample * spacing_um, recipe.tissue, row.stain_type)
 
 
 def _colours(

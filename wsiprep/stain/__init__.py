@@ -1,7 +1,9 @@
 """Stain normalisation: fits from mergeable colour histograms, and the map of one slide's stains to a target's."""
 
-from wsiprep.stain.cohort import fit_cohort, merge_cohort
+from wsiprep.stain.cohort import fit_cohort, merge_cohort, seen_on_white
+from wsiprep.stain.density import WHITE, White
 from wsiprep.stain.fit import REASONS, fit, fit_or_fallback
+from wsiprep.stain.glass import Glass, glass_colour
 from wsiprep.stain.histogram import ColourHistogram, histogram
 from wsiprep.stain.model import StainFit
 from wsiprep.stain.normalise import normalise
@@ -10,12 +12,17 @@ from wsiprep.stain.reference import REFERENCE
 __all__ = [
     "REASONS",
     "REFERENCE",
+    "WHITE",
     "ColourHistogram",
+    "Glass",
     "StainFit",
+    "White",
     "fit",
     "fit_cohort",
     "fit_or_fallback",
+    "glass_colour",
     "histogram",
     "merge_cohort",
     "normalise",
+    "seen_on_white",
 ]

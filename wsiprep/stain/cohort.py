@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from wsiprep.stain.density import tissue_px
+from wsiprep.stain.density import White, tissue_px
 from wsiprep.stain.fit import fit
-from wsiprep.stain.histogram import ColourHistogram, merge
+from wsiprep.stain.histogram import ColourHistogram, merge, recounted
 from wsiprep.stain.model import StainFit
 
 SLIDE_WEIGHT = 1 << 30
@@ -25,11 +25,22 @@ def merge_cohort(histograms: Iterable[ColourHistogram]) -> ColourHistogram:
     return merge(_levelled(part) for part in histograms if part.total_px > 0)
 
 
+def seen_on_white(hist: ColourHistogram, white: White) -> ColourHistogram:
+    """The colours as under a light that makes ``white`` 255: 255 I / Io, at most 255, back in their 7-bit bins.
+
+    Densities relative to ``white`` become densities relative to 255, to half a bin (one level); with a
+    white of 255 nothing changes.
+    """
+    lit = hist.centres() * (255.0 / np.asarray(white, dtype=np.float64))[:, None]
+    return recounted(np.minimum(lit, 255.0), hist.counts)
+
+
 def fit_cohort(histograms: Iterable[ColourHistogram], method: str, min_tissue_px: int) -> StainFit:
     """The stains of a cohort: of the slides of the train split, so that nothing leaks from the others.
 
     Slides with fewer than ``min_tissue_px`` tissue pixels have no vote. Give the histograms of slides whose
-    own fit is ``ok``: ink and black padding would vote too.
+    own fit is ``ok``: ink and black padding would vote too. Give them ``seen_on_white``: what two scanners'
+    lamps differ by is no stain, and a fit has one white, which here is 255.
 
     Args:
         histograms: one a slide.

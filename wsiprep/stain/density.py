@@ -11,6 +11,9 @@ from wsiprep.stain.histogram import ColourHistogram
 
 Floats = npt.NDArray[np.float64]
 
+White = tuple[float, float, float]
+WHITE: White = (255.0, 255.0, 255.0)
+"""Io where nothing is known about a slide's glass: staintools' fixed white."""
 TISSUE_LIGHTNESS = 0.8
 """Colours below this CIE L (of 1) are tissue, as in staintools' luminosity threshold."""
 _LUMINANCE = (0.212671, 0.715160, 0.072169)
@@ -18,21 +21,34 @@ _EPSILON = 216 / 24389
 _KAPPA = 24389 / 27
 
 
-def optical_density(intensity: npt.NDArray[Any]) -> Floats:
-    """Natural-log optical density, max(-ln(max(I, 1) / 255), 1e-6); never negative, never infinite."""
-    light = np.maximum(np.asarray(intensity, dtype=np.float64), 1.0) / 255.0
-    return np.maximum(-np.log(light), 1e-6)
+def optical_density(intensity: npt.NDArray[Any], white: White = WHITE) -> Floats:
+    """Natural-log optical density, max(-ln(max(I, 1) / Io), 1e-6); never negative, never infinite.
+
+    Light brighter than Io, such as the noise of the glass, has the density of the glass.
+
+    Args:
+        intensity: (3, ...), first axis R, G, B, 0 to 255.
+        white: Io, the colour of the empty glass.
+
+    Returns:
+        float64 of the same shape.
+    """
+    values = np.asarray(intensity, dtype=np.float64)
+    io = np.asarray(white, dtype=np.float64).reshape(3, *[1] * (values.ndim - 1))
+    return np.maximum(-np.log(np.maximum(values, 1.0) / io), 1e-6)
 
 
-def is_tissue(colours: Floats) -> npt.NDArray[np.bool_]:
-    """Whether colours are darker than L = 0.8.
+def is_tissue(colours: Floats, white: White = WHITE) -> npt.NDArray[np.bool_]:
+    """Whether colours are darker than L = 0.8, of a white of L = 1.
 
-    Same as ``L < 0.8 * 255`` on OpenCV's 8-bit Lab, whose L is rounded: 255 L* / 100 < 203.5.
+    With a white of 255 the same as ``L < 0.8 * 255`` on OpenCV's 8-bit Lab, whose L is rounded:
+    255 L* / 100 < 203.5.
 
     Args:
         colours: float64 (3, k), rows R, G, B in 0..255, sRGB.
+        white: the colour of the empty glass.
     """
-    part = colours / 255.0
+    part = colours / np.asarray(white, dtype=np.float64)[:, None]
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
     luminance = sum(weight * channel for weight, channel in zip(_LUMINANCE, linear, strict=True))
     lightness = np.where(luminance > _EPSILON, 116 * np.cbrt(luminance) - 16, _KAPPA * luminance)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsiprep.errors import StainError, UsageError
-from wsiprep.stain.density import Floats, is_tissue, optical_density, weighted_percentile
+from wsiprep.stain.density import WHITE, Floats, White, is_tissue, optical_density, weighted_percentile
 from wsiprep.stain.histogram import ColourHistogram
 from wsiprep.stain.lasso import concentrations
 from wsiprep.stain.macenko import macenko_matrix
@@ -55,7 +55,7 @@ class _Refusal:
     diagnostics: dict[str, float]
 
 
-def fit(hist: ColourHistogram, method: str, min_tissue_px: int) -> StainFit:
+def fit(hist: ColourHistogram, method: str, min_tissue_px: int, white: White = WHITE) -> StainFit:
     """The stains of the pixels in ``hist``.
 
     Tissue colours (L < 0.8) that are not ink decide the vectors. The amounts' 99th percentiles are over every
@@ -66,12 +66,14 @@ def fit(hist: ColourHistogram, method: str, min_tissue_px: int) -> StainFit:
         hist: colours of a sample of the slide.
         method: ``macenko`` or ``vahadane``.
         min_tissue_px: fewer tissue pixels are not fitted.
+        white: the slide's empty glass (``glass_colour``), from which densities and lightness count; the
+            default is staintools' definition.
 
     Raises:
         StainError: the colours are not two stains; the message has a code of ``REASONS``.
         UsageError: unknown method.
     """
-    result = _attempt(hist, _method(method), min_tissue_px)
+    result = _attempt(hist, _method(method), min_tissue_px, white)
     if isinstance(result, _Refusal):
         shown = {name: round(value, 4) for name, value in result.diagnostics.items()}
         raise StainError(
@@ -83,20 +85,22 @@ def fit(hist: ColourHistogram, method: str, min_tissue_px: int) -> StainFit:
     return result
 
 
-def fit_or_fallback(hist: ColourHistogram, method: str, min_tissue_px: int, cohort: StainFit | None) -> StainFit:
+def fit_or_fallback(
+    hist: ColourHistogram, method: str, min_tissue_px: int, cohort: StainFit | None, white: White = WHITE
+) -> StainFit:
     """The slide's own fit; where it is refused the cohort's, and without one the reference's.
 
-    ``status`` is then the reason, ``origin`` whose stains they are, and ``diagnostics`` the slide's.
+    ``status`` is then the reason, ``origin`` whose stains they are, and ``diagnostics`` and ``white`` the slide's.
 
     Raises:
         UsageError: unknown method.
     """
     name = _method(method)
-    result = _attempt(hist, name, min_tissue_px)
+    result = _attempt(hist, name, min_tissue_px, white)
     if isinstance(result, StainFit):
         return result
     stand_in = REFERENCE[name] if cohort is None else cohort
-    return replace(stand_in, status=result.reason, diagnostics=result.diagnostics)
+    return replace(stand_in, status=result.reason, diagnostics=result.diagnostics, white=white)
 
 
 def _method(name: str) -> Method:
@@ -115,9 +119,9 @@ class _Colours:
     ink: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, hist: ColourHistogram) -> _Colours:
+    def of(cls, hist: ColourHistogram, white: White) -> _Colours:
         centres = hist.centres()
-        density, tissue = optical_density(centres), is_tissue(centres)
+        density, tissue = optical_density(centres, white), is_tissue(centres, white)
         return cls(density, hist.counts, tissue, tissue & (density[1] < INK_GREEN * density.max(axis=0)))
 
     @property
@@ -128,8 +132,8 @@ class _Colours:
         return float(self.counts[part].sum())
 
 
-def _attempt(hist: ColourHistogram, method: Method, min_tissue_px: int) -> StainFit | _Refusal:
-    colours = _Colours.of(hist)
+def _attempt(hist: ColourHistogram, method: Method, min_tissue_px: int, white: White) -> StainFit | _Refusal:
+    colours = _Colours.of(hist, white)
     diagnostics = {"total_px": float(hist.total_px), "tissue_px": colours.total(colours.tissue)}
     reason = _refused_colours(colours, min_tissue_px, diagnostics)
     if reason != OK:
@@ -144,7 +148,7 @@ def _attempt(hist: ColourHistogram, method: Method, min_tissue_px: int) -> Stain
     reason = _refused_amounts(amounts, largest, colours, diagnostics)
     if reason != OK:
         return _Refusal(reason, diagnostics)
-    return StainFit(method, matrix, largest, diagnostics=diagnostics)
+    return StainFit(method, matrix, largest, diagnostics=diagnostics, white=white)
 
 
 def _refused_colours(colours: _Colours, min_tissue_px: int, diagnostics: dict[str, float]) -> str:

@@ -122,10 +122,21 @@ def merge(histograms: Iterable[ColourHistogram]) -> ColourHistogram:
     parts = list(histograms)
     if not parts:
         return ColourHistogram.empty()
-    codes, inverse = np.unique(np.concatenate([part.codes for part in parts]), return_inverse=True)
-    counts = np.zeros(codes.size, dtype=np.int64)
-    np.add.at(counts, inverse, np.concatenate([part.counts for part in parts]))
-    return ColourHistogram(codes, counts)
+    return _added(np.concatenate([part.codes for part in parts]), np.concatenate([part.counts for part in parts]))
+
+
+def recounted(colours: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> ColourHistogram:
+    """The histogram of ``colours``, float64 (3, k) in 0..255, that occur ``counts`` times, (k,)."""
+    levels = (colours // _STEP).astype(np.uint32)
+    return _added(levels[0] << 2 * BITS | levels[1] << BITS | levels[2], counts)
+
+
+def _added(codes: npt.NDArray[np.uint32], counts: npt.NDArray[np.int64]) -> ColourHistogram:
+    """Codes in any order, also repeated, with their counts summed."""
+    present, inverse = np.unique(codes, return_inverse=True)
+    total = np.zeros(present.size, dtype=np.int64)
+    np.add.at(total, inverse, counts)
+    return ColourHistogram(present, total)
 
 
 def _check(codes: npt.NDArray[np.uint32], counts: npt.NDArray[np.int64]) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from wsiprep.config import digest_of
 from wsiprep.errors import StainError
+from wsiprep.stain.density import WHITE, White
 
 Method = Literal["macenko", "vahadane"]
 Origin = Literal["slide", "cohort", "reference"]
@@ -31,6 +32,8 @@ class StainFit:
         origin: whose colours they are: this slide's, the cohort's, or the reference's.
         status: ``ok``, or why the slide's own fit was refused and another one stands here.
         diagnostics: what the slide's own fit showed, refused or not.
+        white: R, G, B of the slide's empty glass, 1 to 255: Io of its optical densities. A cohort's fit is
+            of colours seen on white (255), and so are the built-in references.
     """
 
     method: Method
@@ -39,12 +42,16 @@ class StainFit:
     origin: Origin = "slide"
     status: str = OK
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    white: White = WHITE
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method) or self.origin not in get_args(Origin):
             raise StainError("unknown kind of stain fit", got=(self.method, self.origin))
         object.__setattr__(self, "matrix", _frozen(self.matrix, (2, 3)))
         object.__setattr__(self, "max_concentrations", _frozen(self.max_concentrations, (2,)))
+        object.__setattr__(self, "white", tuple(_frozen(np.array(self.white), (3,)).tolist()))
+        if min(self.white) < 1 or max(self.white) > 255:
+            raise StainError("glass has a colour", got=self.white, expected="R, G, B of 1 to 255")
         lengths = np.linalg.norm(self.matrix, axis=1)
         if not np.allclose(lengths, 1, atol=1e-3):
             raise StainError("stain vectors have unit length", got=lengths.tolist(), expected="1 and 1")
@@ -60,6 +67,7 @@ class StainFit:
             "method": self.method,
             "matrix": self.matrix.tolist(),
             "max_concentrations": self.max_concentrations.tolist(),
+            "white": list(self.white),
             "origin": self.origin,
             "status": self.status,
             "diagnostics": dict(self.diagnostics),
@@ -77,6 +85,7 @@ class StainFit:
                 method=record["method"],
                 matrix=np.array(record["matrix"], dtype=np.float64),
                 max_concentrations=np.array(record["max_concentrations"], dtype=np.float64),
+                white=tuple(float(value) for value in record["white"]),  # type: ignore[arg-type]
                 origin=record["origin"],
                 status=str(record["status"]),
                 diagnostics={str(name): float(value) for name, value in record["diagnostics"].items()},
@@ -85,8 +94,8 @@ class StainFit:
             raise StainError("the record of a stain fit is damaged", got=error) from error
 
     def digest(self) -> str:
-        """sha256 of what decides pixels: method, matrix and amounts, not origin or diagnostics."""
-        return digest_of([self.method, self.matrix.tolist(), self.max_concentrations.tolist()])
+        """sha256 of what decides pixels: method, matrix, amounts and white, not origin or diagnostics."""
+        return digest_of([self.method, self.matrix.tolist(), self.max_concentrations.tolist(), list(self.white)])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StainFit):

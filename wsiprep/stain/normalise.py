@@ -12,7 +12,7 @@ from wsiprep.stain.model import StainFit
 
 _BLOCK_PX = 1 << 14
 """Pixels at a time: the float64 planes of a block stay in the second-level cache."""
-_DENSITY: Floats = optical_density(np.arange(256))
+_EVERY_LEVEL = np.repeat(np.arange(256.0)[None], 3, axis=0)
 
 
 def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) -> npt.NDArray[np.uint8]:
@@ -21,6 +21,10 @@ def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) ->
     Amounts of the source's stains by the non-negative lasso (lambda 0.01), scaled by the ratio of the 99th
     percentiles, put together with the target's vectors and truncated to uint8, as staintools does. Pixels
     without either stain (glass) are returned as they are.
+
+    Both densities are relative to the source's own white, I' = white exp(-s C W_target): the stains become
+    the target's, the lamp stays the slide's. Two scanners whose glass differs by 10 levels still do after
+    it, in glass and in proportion in tissue; the target's white is not used.
 
     Args:
         rgb: uint8 (h, w, 3); read-only and strided arrays are fine, and it is never written to.
@@ -42,16 +46,26 @@ def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) ->
         )
     scale = target.max_concentrations / source.max_concentrations
     mixing = np.ascontiguousarray((target.matrix * scale[:, None]).T)
+    table = optical_density(_EVERY_LEVEL, source.white)
+    white = np.array(source.white)[:, None]
     pixels = rgb.reshape(-1, 3)
     result = np.empty(pixels.shape, dtype=np.uint8)
     for start in range(0, len(pixels), _BLOCK_PX):
         block = pixels[start : start + _BLOCK_PX]
         out = result[start : start + _BLOCK_PX]
-        amounts = concentrations(np.take(_DENSITY, block.T), source.matrix)
+        amounts = concentrations(_looked_up(table, block), source.matrix)
         light = np.exp(-(mixing @ amounts))
-        light *= 255.0
+        light *= white
         out[:] = light.T.astype(np.uint8)
         glass = amounts[0] + amounts[1] <= 0
         for channel in range(3):  # four times as fast as one copy with a broadcast mask
             np.copyto(out[:, channel], block[:, channel], where=glass)
     return result.reshape(rgb.shape)
+
+
+def _looked_up(table: Floats, block: npt.NDArray[np.uint8]) -> Floats:
+    """Densities (3, n) of pixels (n, 3), a table a channel."""
+    density = np.empty((3, len(block)))
+    for channel in range(3):
+        np.take(table[channel], block[:, channel], out=density[channel], mode="clip")
+    return density

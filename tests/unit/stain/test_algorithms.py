@@ -174,8 +174,25 @@ def test_tissue_equals_opencv_s_lab():
 
 
 def test_density_is_bounded():
-    density = optical_density(np.array([0, 1, 254, 255], np.uint8))
-    assert density.tolist() == pytest.approx([np.log(255), np.log(255), -np.log(254 / 255), 1e-6])
+    levels = np.tile(np.array([0, 1, 254, 255], np.uint8), (3, 1))
+    for row in optical_density(levels):
+        assert row.tolist() == pytest.approx([np.log(255), np.log(255), -np.log(254 / 255), 1e-6])
+
+
+def test_density_counts_from_the_white_of_each_channel():
+    density = optical_density(np.tile(np.array([1, 120, 240, 250], np.uint8), (3, 1)), (240.0, 200.0, 120.0))
+    assert density[0].tolist() == pytest.approx([np.log(240), np.log(2), 1e-6, 1e-6])
+    assert density[1].tolist() == pytest.approx([np.log(200), np.log(200 / 120), 1e-6, 1e-6])
+    assert density[2].tolist() == pytest.approx([np.log(120), 1e-6, 1e-6, 1e-6])
+
+
+def test_lightness_counts_from_the_white():
+    colours = np.random.default_rng(0).integers(0, 256, (3, 500)).astype(np.float64)
+    white = (230.0, 240.0, 210.0)
+    lit = colours / np.array(white)[:, None] * 255
+    assert np.array_equal(is_tissue(colours, white), is_tissue(lit))
+    assert is_tissue(np.full((3, 1), 195.0)).all()  # glass as dim as that would be tissue on a white of 255
+    assert not is_tissue(np.full((3, 1), 195.0), (200.0, 200.0, 200.0)).any()
 
 
 @pytest.mark.parametrize("percent", [0, 1, 50, 99, 100])
