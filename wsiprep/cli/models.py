@@ -26,8 +26,10 @@ def list_models() -> None:
     """
     from wsiprep.models import model_cards
 
+    click.echo(f"{'name':<16} {'parameters':>11}  model")
     for card in model_cards():
-        click.echo(f"{card.name:<16} {card.title:<40} {card.paper}")
+        count = f"{card.counts[0].trainable:,}" if card.counts else "-"
+        click.echo(f"{card.name:<16} {count:>11}  {card.title}: {card.paper}")
 
 
 @command.command("show")
@@ -39,9 +41,15 @@ def show_model(name: str) -> None:
     Example:
       wsiprep models show unet
     """
-    import dataclasses
-
     from wsiprep.models import card
 
-    for key, value in dataclasses.asdict(card(name)).items():
-        click.echo(f"{key:<20} {value}")
+    found = card(name)
+    for key in ("name", "title", "paper", "family", "size_divisor", "in_channels", "n_classes"):
+        click.echo(f"{key:<14} {getattr(found, key)}")
+    for key, value in found.recipe.items():
+        click.echo(f"{key:<14} {value}")
+    click.echo("parameters:")
+    for count in found.counts:
+        options = ", ".join(f"{k}={v}" for k, v in count.options.items()) or "as it is"
+        with_bn = "" if count.with_bn_stats is None else f" ({count.with_bn_stats:,} with BN statistics)"
+        click.echo(f"  {count.trainable:>12,}{with_bn}  {options}; {count.source}")
