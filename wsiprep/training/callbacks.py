@@ -1,7 +1,8 @@
-"""What happens around a training: the table of its epochs, its clock, and its checkpoints."""
+"""What happens around a training: the table of its epochs, its progress, and its checkpoints."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 from wsiprep.artifacts import write_bytes
 from wsiprep.errors import UsageError
-from wsiprep.progress import Reporter
+from wsiprep.progress import Reporter, Task
 from wsiprep.training.guarded_lightning import Callback, LightningModule, ModelCheckpoint, Trainer
 from wsiprep.training.metrics import SCORE_NAMES
 from wsiprep.training.task import SegmentationTask
@@ -61,6 +62,30 @@ class History(Callback):
         write_bytes(self._path, table_bytes(self.rows))
         shown = {name: f"{row[name]:.4f}" for name in ("train_loss", "val_miou") if row[name] is not None}
         self._reporter.say(f"epoch {row['epoch']} of {self._epochs}: {', '.join(f'{k} {v}' for k, v in shown.items())}")
+
+
+class StepProgress(Callback):
+    """Shows the steps of the training as one task of the reporter, like every other command."""
+
+    def __init__(self, label: str, reporter: Reporter) -> None:
+        self._label, self._reporter = label, reporter
+        self._stack = contextlib.ExitStack()
+        self._task: Task | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epochs = (trainer.max_epochs or 0) - trainer.current_epoch
+        total = int(trainer.num_training_batches) * epochs
+        self._task = self._stack.enter_context(self._reporter.task(self._label, total))
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.advance()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stack.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stack.close()
 
 
 def table_bytes(rows: list[dict[str, Any]]) -> bytes:

@@ -18,10 +18,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from wsiprep.artifacts import write_json
-from wsiprep.errors import TrainingError
+from wsiprep.errors import TrainingError, from_os_error
 from wsiprep.models import create_model
-from wsiprep.progress import NullReporter, Reporter, TerminalReporter
-from wsiprep.training.callbacks import BEST, HISTORY, LAST, History, checkpoints
+from wsiprep.progress import NullReporter, Reporter
+from wsiprep.training.callbacks import BEST, HISTORY, LAST, History, StepProgress, checkpoints
 from wsiprep.training.checkpoint import epochs_done, load_checkpoint
 from wsiprep.training.data import EpochSampler, PatchDataset, make_loader
 from wsiprep.training.guarded_lightning import Trainer, seed_everything
@@ -48,7 +48,7 @@ def fit_model(spec: TrainingRun, reporter: Reporter | None = None) -> Path:
 
     Args:
         spec: the training.
-        reporter: who hears about each epoch; Lightning's own bar is shown where it is a terminal's.
+        reporter: who hears about each epoch, and shows the steps.
 
     Returns:
         The run's folder.
@@ -62,24 +62,36 @@ def fit_model(spec: TrainingRun, reporter: Reporter | None = None) -> Path:
     reporter = NullReporter() if reporter is None else reporter
     data = _open_splits(spec)
     _require_annotation(data)
+    try:
+        return _fit_and_test(spec, data, reporter)
+    except OSError as error:
+        raise from_os_error(error, path=error.filename or spec.folder) from error
+
+
+def _fit_and_test(spec: TrainingRun, data: RunData, reporter: Reporter) -> Path:
+    last = spec.folder / LAST if spec.resume and (spec.folder / LAST).exists() else None
     with quiet_lightning():
         seed_everything(spec.seed, verbose=False)
         task = build_task(spec, data.train)
-        last = _prepare_folder(spec, reporter)
         first = 0 if last is None else epochs_done(last, task.settings.identity, spec.epochs)
         history = History(spec.folder / HISTORY, spec.epochs, reporter)
+        progress = StepProgress(f"{spec.model} {spec.name}", reporter)
         trainer = make_trainer(
             spec.device,
             spec.precision,
             deterministic=spec.deterministic,
             max_epochs=spec.epochs,
-            callbacks=[history, *checkpoints(spec.folder, validated=data.val is not None)],
-            enable_progress_bar=isinstance(reporter, TerminalReporter),
+            callbacks=[progress, history, *checkpoints(spec.folder, validated=data.val is not None)],
+            enable_progress_bar=False,
             default_root_dir=spec.folder,
         )
         device = trainer.strategy.root_device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+        # Only now, when nothing about the request can be wrong any more, is an earlier run given up.
+        _clear(spec.folder, resumed=last is not None)
+        if last is not None:
+            reporter.say(f"resuming after epoch {first}")
         fit(trainer, task, _loaders(spec, data, first), last)
         tested = _test(spec, trainer, task, data)
     record = _record(spec, data, task, history)
@@ -134,17 +146,10 @@ def _require_annotation(data: RunData) -> None:
             )
 
 
-def _prepare_folder(spec: TrainingRun, reporter: Reporter) -> Path | None:
-    """The checkpoint to go on from; a fresh start clears what an earlier run left."""
-    last = spec.folder / LAST
-    # Until it is done again, the folder must not look finished.
-    (spec.folder / RUN_RECORD).unlink(missing_ok=True)
-    if spec.resume and last.exists():
-        reporter.say("resuming", checkpoint=LAST)
-        return last
-    for name in (LAST, BEST, HISTORY):
-        (spec.folder / name).unlink(missing_ok=True)
-    return None
+def _clear(folder: Path, *, resumed: bool) -> None:
+    """Until the run is done again its folder must not look finished; a fresh start keeps nothing of an earlier one."""
+    for name in (RUN_RECORD,) if resumed else (RUN_RECORD, LAST, BEST, HISTORY):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _loaders(

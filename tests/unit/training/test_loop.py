@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,7 +17,7 @@ import pytest
 import torch
 import trainingcases as cases
 
-from wsiprep.errors import TrainingError, UsageError
+from wsiprep.errors import StorageError, TrainingError, UsageError
 from wsiprep.progress import LineReporter
 from wsiprep.training import Evaluation, TrainingRun, evaluate_checkpoint, fit_model
 from wsiprep.training.callbacks import BEST, HISTORY, LAST
@@ -82,6 +83,38 @@ def test_the_runs_folder(root, trained):
     assert "test_miou" in said
 
 
+class Counting(LineReporter):
+    """Counts what the task is told, and whether it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(io.StringIO())
+        self.totals: list[int] = []
+        self.done = self.open = 0
+
+    @contextlib.contextmanager
+    def task(self, label, total=None):
+        self.totals.append(total)
+        self.open += 1
+        try:
+            yield self
+        finally:
+            self.open -= 1
+
+    def advance(self, steps=1):
+        self.done += steps
+
+
+def test_the_reporter_sees_every_step_and_only_those_that_are_left(root, tmp_path):
+    first, second, broken = Counting(), Counting(), Counting()
+    fit_model(spec(root, tmp_path, epochs=1), first)
+    fit_model(spec(root, tmp_path, epochs=3, resume=True), second)
+    assert (first.totals, first.done, first.open) == ([3], 3, 0)
+    assert (second.totals, second.done, second.open) == ([6], 6, 0)
+    with pytest.raises(TrainingError):
+        fit_model(spec(root, tmp_path, learning_rate=1e36, options=cases.SMALL_UNET | {"norm": "none"}), broken)
+    assert broken.open == 0
+
+
 def test_the_table_of_epochs_and_the_best_of_them(trained):
     folder, _ = trained
     rows = list(csv.DictReader((folder / HISTORY).open()))
@@ -127,6 +160,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(root, trained, tmp_path, workers
     assert parts == whole
 
 
+@pytest.mark.long
 def test_dropout_too_is_the_same_after_a_resume(root, tmp_path):
     options = {"reading": "narrow", "trunk": "resnet18", "dropout": 0.5}
     run = spec(root, tmp_path / "whole", model="hinet", options=options, epochs=2, crop_px=None, loss="dice_ce")
@@ -229,6 +263,22 @@ def test_what_cannot_be_trained_is_refused(root, tmp_path, changes, says):
         pytest.skip("this machine has the device")
     with pytest.raises(UsageError, match=says):
         fit_model(spec(root, tmp_path, **changes))
+
+
+def test_a_request_that_fails_leaves_the_earlier_run_alone(root, trained):
+    folder, _ = trained
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    run = spec(root, folder.parent.parent)
+    for wrong in (replace(run, device="tpu"), replace(run, resume=True, loss="dice"), replace(run, options={"bas": 1})):
+        with pytest.raises((UsageError, TrainingError)):
+            fit_model(wrong)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(root, tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(StorageError, match="a part of the path is a file"):
+        fit_model(spec(root, tmp_path / "runs", epochs=1))
 
 
 @pytest.mark.parametrize(
