@@ -41,13 +41,15 @@ def show_model(name: str) -> None:
     Example:
       wsiprep models show unet
     """
+    import dataclasses
+
     from wsiprep.models import card
 
     found = card(name)
     for key in ("name", "title", "paper", "family", "size_divisor", "in_channels", "n_classes"):
         click.echo(f"{key:<14} {getattr(found, key)}")
-    for key, value in found.recipe.items():
-        click.echo(f"{key:<14} {value}")
+    for hint in dataclasses.fields(found.recipe):
+        click.echo(f"{hint.name:<14} {getattr(found.recipe, hint.name)}")
     click.echo("parameters:")
     for count in found.counts:
         options = ", ".join(f"{k}={v}" for k, v in count.options.items()) or "as it is"
