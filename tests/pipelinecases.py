@@ -70,7 +70,7 @@ def snakemake_command(
     return [
         sys.executable, "-m", "snakemake", "--cores", str(cores), "--snakefile", str(repository / "Snakefile"),
         "--directory", str(project), "--config", "recipe=recipe.yaml", "out=dataset", "pack_threads=1", *words,
-        "--", target,
+        "--", "dataset",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,16 @@ from wsiprep.patches import (
     slide_plan,
     split_table,
 )
+from wsiprep.patches.places import Provenance
 from wsiprep.progress import Reporter
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import record_recipe
 from wsiprep.stages.stains import cohort_fit, slide_stain, white_of
 from wsiprep.stages.tables import read_table, table_bytes
 from wsiprep.stain import StainFit
+
+_SPLIT_COLUMNS = ("group", "place", "drawn_with", "provenance")
+_DRAWN: dict[str, Provenance] = {"balanced": "balanced", "hashed": "hashed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,29 +278,41 @@ def _assignment(kept: Sequence[DecidedSlide], recipe: Recipe, tree: DatasetTree)
     drawn_with = digest_of(recipe.split.model_dump(mode="json"))[:16]
     weights = {d.slide_id: float(d.kept_count) for d in kept}
     rows = group_rows([d.row for d in kept], recipe.split.by, weights)
-    assignment = assign(rows, recipe.split, _frozen(tree, drawn_with))
+    before = _frozen(tree, drawn_with)
+    assignment = assign(rows, recipe.split, {group: place for group, (place, _) in before.items()})
+    # How a patient was placed at first: otherwise planning again would change what is sealed.
+    drawn = {group: how for group, (_, how) in before.items() if how in _DRAWN}
+    provenance = {
+        group: drawn.get(group, how) if how == "frozen" else how for group, how in assignment.provenance.items()
+    }
+    assignment = replace(assignment, provenance=provenance)
     if assignment.frozen:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["group", "place", "drawn_with"])
-        writer.writerows([group, place, drawn_with] for group, place in sorted(assignment.frozen.items()))
+        writer.writerow(_SPLIT_COLUMNS)
+        for group, place in sorted(assignment.frozen.items()):
+            writer.writerow([group, place, drawn_with, provenance.get(group) or drawn.get(group, "frozen")])
         write_bytes_if_changed(tree.splits, text.getvalue().encode())
     return assignment
 
 
-def _frozen(tree: DatasetTree, drawn_with: str) -> dict[str, str]:
-    """The frozen places, where they were drawn with the same split section; a changed section draws anew."""
+def _frozen(tree: DatasetTree, drawn_with: str) -> dict[str, tuple[str, Provenance]]:
+    """group -> its frozen place and how it came there, where they were drawn with the same split section.
+
+    A changed section draws anew.
+    """
     try:
         text = tree.splits.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     reader = csv.DictReader(io.StringIO(text))
-    if not {"group", "place", "drawn_with"} <= set(reader.fieldnames or ()):
+    if not set(_SPLIT_COLUMNS[:3]) <= set(reader.fieldnames or ()):
         raise ManifestError(
             "splits.csv is not what wsiprep wrote", file=tree.splits, line=1,
-            expected="columns group,place,drawn_with", fix="restore it, or remove it to draw anew",
+            expected=f"columns {','.join(_SPLIT_COLUMNS)}", fix="restore it, or remove it to draw anew",
         )  # fmt: skip
-    return {r["group"]: r["place"] for r in reader if r["drawn_with"] == drawn_with}
+    rows = [r for r in reader if r["drawn_with"] == drawn_with]
+    return {r["group"]: (r["place"], _DRAWN.get(r.get("provenance") or "", "frozen")) for r in rows}
 
 
 def _write_slices(
