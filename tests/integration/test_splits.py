@@ -1,0 +1,134 @@
+"""Folds, official splits, splits by patch and rules of one split, from the recipe to the reader."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+from small_recipe import SMALL_RECIPE
+
+from wsiprep.artifacts import DatasetTree
+from wsiprep.cli import main
+from wsiprep.store import Dataset
+from wsiprep.synthetic import CohortFiles
+
+SPLIT = "split: {by: patient, ratio: {train: 1, test: 1}}"
+
+
+@pytest.fixture(scope="module")
+def surveyed(cohort: CohortFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every slide is surveyed and packed once; new splits pack nothing again."""
+    place = tmp_path_factory.mktemp("splits")
+    recipe = place / "recipe.yaml"
+    recipe.write_text(SMALL_RECIPE.replace("manifest: slides/manifest.csv", f"manifest: {cohort.manifest}"))
+    for slide in cohort.slides:
+        assert main(["survey", slide.slide_id, "-r", str(recipe), "-o", str(place / "out"), "--strict"]) == 0
+    assert main(["plan", "-r", str(recipe), "-o", str(place / "out")]) == 0
+    for slide in cohort.slides:
+        assert main(["pack", slide.slide_id, "-r", str(recipe), "-o", str(place / "out"), "--strict"]) == 0
+    return place
+
+
+def sealed(
+    place: Path, cohort: CohortFiles, section: str, columns: dict[str, Iterable[object]] | None = None
+) -> Dataset:
+    """Plan and seal again with another split section and, where given, columns of the manifest."""
+    manifest = place / "manifest.csv"
+    with cohort.manifest.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for name, values in (columns or {}).items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = str(value)
+    for row in rows:
+        for name in ("slide", "annotation"):
+            row[name] = str(cohort.manifest.parent / row[name]) if row[name] else ""
+    with manifest.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    recipe = place / "split.yaml"
+    text = SMALL_RECIPE.replace("manifest: slides/manifest.csv", f"manifest: {manifest}")
+    recipe.write_text(text.replace(SPLIT, section))
+    for command in (
+        ["plan", "-r", str(recipe), "-o", str(place / "out")],
+        ["seal", str(place / "out"), "-r", str(recipe)],
+    ):
+        assert main(command) == 0
+    return Dataset(place / "out")
+
+
+def patients(dataset: Dataset, split: str, fold: int | None = None) -> set[str]:
+    rows = dataset.split(split, fold)
+    return set(dataset.index["patient"].take(rows).to_pylist())
+
+
+def test_folds_partition_patients(surveyed: Path, cohort: CohortFiles) -> None:
+    dataset = sealed(surveyed, cohort, "split: {kind: folds, folds: 3}")
+    everyone = {s.patient for s in cohort.slides}
+    tested: list[str] = []
+    for fold in dataset.folds:
+        parts = {name: patients(dataset, name, fold) for name in ("train", "val", "test")}
+        assert parts["train"] | parts["val"] | parts["test"] == everyone
+        assert not parts["train"] & parts["val"]
+        assert not parts["train"] & parts["test"]
+        assert not parts["val"] & parts["test"]
+        tested += sorted(parts["test"])
+    assert sorted(tested) == sorted(everyone)
+
+
+def test_official_split_is_the_manifest(surveyed: Path, cohort: CohortFiles) -> None:
+    names = {"patient_01": "test", "patient_02": "train", "patient_03": "val"}
+    dataset = sealed(surveyed, cohort, "split: {kind: official}", {"split": [names[s.patient] for s in cohort.slides]})
+    for patient, name in names.items():
+        assert patients(dataset, name) == {patient}
+
+
+def test_official_split_with_gaps_is_refused(
+    surveyed: Path, cohort: CohortFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = ["train"] * (len(cohort.slides) - 1) + [""]
+    with pytest.raises(AssertionError):
+        sealed(surveyed, cohort, "split: {kind: official}", {"split": values})
+    error = capsys.readouterr().err
+    assert cohort.slides[-1].slide_id in error
+    assert "official" in error
+
+
+def test_one_patient_in_two_explicit_splits_is_refused(
+    surveyed: Path, cohort: CohortFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = ["train", "test", "", ""]
+    with pytest.raises(AssertionError):
+        sealed(surveyed, cohort, SPLIT, {"split": values})
+    assert "two splits" in capsys.readouterr().err
+
+
+def test_split_by_patch_is_marked_as_leaking(surveyed: Path, cohort: CohortFiles) -> None:
+    dataset = sealed(surveyed, cohort, "split: {by: patch, ratio: {train: 1, test: 1}}")
+    assert dataset.record["split"]["leaks"] is True
+    assert patients(dataset, "train") & patients(dataset, "test")
+    assert len(dataset.split("train")) + len(dataset.split("test")) == len(dataset)
+
+
+def test_rule_of_one_split_leaves_other_splits_alone(surveyed: Path, cohort: CohortFiles) -> None:
+    place, out = surveyed, DatasetTree(surveyed / "out")
+    plain = sealed(place, cohort, SPLIT)
+    before = {name: len(plain.split(name)) for name in ("train", "test")}
+    recipe = place / "split.yaml"
+    recipe.write_text(
+        recipe.read_text().replace(
+            "    - {labels: [tumour], min: 0.05, max: 0.995}",
+            "    - {labels: [tumour], min: 0.05, max: 0.995}\n    - {labels: [tumour], min: 0.5, splits: [train]}",
+        )
+    )
+    assert main(["plan", "-r", str(recipe), "-o", str(out.root)]) == 0
+    assert main(["seal", str(out.root), "-r", str(recipe)]) == 0
+    ruled = Dataset(out.root)
+    assert len(ruled.split("test")) == before["test"]
+    assert len(ruled.split("train")) < before["train"]
+    shares = ruled.index.take(ruled.split("train"))["tumour_fraction"]
+    labelled = shares.filter(pc.greater(shares, 0.0))
+    assert pc.min(labelled).as_py() >= 0.5 - 1e-9
