@@ -217,22 +217,17 @@ def _type_of(model: type[BaseModel], name: str) -> str:
 
 
 def _words(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
-        return "section"
     if "anyOf" in schema:
-        if len(schema["anyOf"]) == len(_SCALARS):
-            return "value"
-        return " or ".join(_words(part) for part in schema["anyOf"] if part.get("type") != "null")
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    if "const" in schema:
-        return f"`{schema['const']}`"
-    kind = schema["type"]
-    if kind == "array":
-        return f"list of {_words(schema['items'])}"
-    if kind == "object":
-        return f"mapping to {_words(schema['additionalProperties'])}"
-    return _SCALARS[kind] + _bounds(schema)
+        parts = [part for part in schema["anyOf"] if part.get("type") != "null"]
+        return "value" if len(parts) == len(_SCALARS) else " or ".join(_words(part) for part in parts)
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    kind = schema.get("type", "section")
+    inner = {"array": ("list of", "items"), "object": ("mapping to", "additionalProperties")}
+    if kind in inner:
+        words, key = inner[kind]
+        return f"{words} {_words(schema[key])}"
+    return _SCALARS.get(kind, kind) + _bounds(schema)
 
 
 def _bounds(schema: dict[str, Any]) -> str:
