@@ -22,7 +22,8 @@ def fits(draw):
         row = np.array([draw(st.floats(a, b)) for a, b in zip(low, high, strict=True)])
         rows.append(row / np.linalg.norm(row))
     amounts = [draw(st.floats(0.2, 4)) for _ in range(2)]
-    return StainFit("macenko", np.array(rows), np.array(amounts))
+    white = draw(st.just((255.0, 255.0, 255.0)) | st.tuples(*[st.floats(180, 255)] * 3))
+    return StainFit("macenko", np.array(rows), np.array(amounts), white=white)
 
 
 @given(st.lists(images, min_size=1, max_size=5), st.randoms())
@@ -59,9 +60,17 @@ def test_pixels_do_not_depend_on_their_neighbours(rgb, source, target, data):
 @given(fits(), st.lists(st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)), min_size=1, max_size=30))
 def test_a_slide_in_its_own_stains_stays_as_it_is(source, amounts):
     density = np.array(amounts) @ source.matrix
-    rgb = (255 * np.exp(-density) + 0.5).astype(np.uint8)[None]
+    rgb = (np.array(source.white) * np.exp(-density) + 0.5).astype(np.uint8)[None]
     same = normalise(rgb, source, source)
     assert np.abs(same.astype(int) - rgb).max() <= 2
+
+
+@given(fits(), fits(), st.data())
+def test_what_is_as_bright_as_the_glass_stays(source, target, data):
+    low = [int(np.ceil(value)) for value in source.white]
+    glass = [[[data.draw(st.integers(value, 255)) for value in low] for _ in range(8)]]
+    rgb = np.array(glass, np.uint8)
+    assert np.array_equal(normalise(rgb, source, target), rgb)
 
 
 @given(images, st.sampled_from(["macenko", "vahadane"]), st.integers(1, 50))

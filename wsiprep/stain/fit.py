@@ -170,7 +170,7 @@ def _grey_share(density: Floats, counts: npt.NDArray[np.int64]) -> float:
 def _matrix(density: Floats, counts: npt.NDArray[np.int64], method: Method, diagnostics: dict[str, float]) -> Floats:
     if method == "macenko":
         return macenko_matrix(density, counts)
-    found = vahadane_matrix(density, counts, REFERENCE[method].matrix)
+    found = vahadane_matrix(density, counts)
     diagnostics |= {"objective": found.objective, "iterations": float(found.iterations)}
     diagnostics["converged"] = float(found.converged)
     return found.matrix

@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from wsiprep.errors import UsageError
-from wsiprep.stain.density import Floats, optical_density
+from wsiprep.stain.density import WHITE, Floats, White, optical_density
 from wsiprep.stain.lasso import concentrations
 from wsiprep.stain.model import StainFit
 
 _BLOCK_PX = 1 << 14
 """Pixels at a time: the float64 planes of a block stay in the second-level cache."""
+GLASS_NOISE = 5
+"""Levels by which glass is darker than its own median: 99 % of it on a shaded slide with JPEG noise. The
+stains' vectors cannot draw such grey, and would put up to 4 levels of colour in its place."""
 _EVERY_LEVEL = np.repeat(np.arange(256.0)[None], 3, axis=0)
 
 
@@ -19,8 +22,9 @@ def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) ->
     """``rgb`` as it would look in the stains of ``target``.
 
     Amounts of the source's stains by the non-negative lasso (lambda 0.01), scaled by the ratio of the 99th
-    percentiles, put together with the target's vectors and truncated to uint8, as staintools does. Pixels
-    without either stain (glass) are returned as they are.
+    percentiles, put together with the target's vectors and truncated to uint8, as staintools does. Glass is
+    returned as it is: pixels without either stain and, where the source's white was measured, pixels no
+    darker than it but for noise (5 levels). With the default white of 255 all is as staintools defines it.
 
     Both densities are relative to the source's own white, I' = white exp(-s C W_target): the stains become
     the target's, the lamp stays the slide's. Two scanners whose glass differs by 10 levels still do after
@@ -57,7 +61,7 @@ def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) ->
         light = np.exp(-(mixing @ amounts))
         light *= white
         out[:] = light.T.astype(np.uint8)
-        glass = amounts[0] + amounts[1] <= 0
+        glass = (amounts[0] + amounts[1] <= 0) | _near_white(block, source.white)
         for channel in range(3):  # four times as fast as one copy with a broadcast mask
             np.copyto(out[:, channel], block[:, channel], where=glass)
     return result.reshape(rgb.shape)
@@ -69,3 +73,11 @@ def _looked_up(table: Floats, block: npt.NDArray[np.uint8]) -> Floats:
     for channel in range(3):
         np.take(table[channel], block[:, channel], out=density[channel], mode="clip")
     return density
+
+
+def _near_white(block: npt.NDArray[np.uint8], white: White) -> npt.NDArray[np.bool_]:
+    """Which pixels (n, 3) are the glass of a measured white; the default one has no noise to allow for."""
+    near = np.full(len(block), white != WHITE)
+    for channel in range(3):
+        near &= block[:, channel] >= white[channel] - GLASS_NOISE
+    return near

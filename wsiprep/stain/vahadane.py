@@ -15,6 +15,8 @@ from wsiprep.stain.density import Floats
 from wsiprep.stain.lasso import concentrations
 from wsiprep.stain.macenko import haematoxylin_first
 
+START: Floats = np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]])
+"""Where the search starts: the reference of the code that accompanies Macenko et al. (2009)."""
 PENALTY = 0.1
 TOLERANCE = 1e-5
 MAX_ITERATIONS = 500
@@ -39,7 +41,7 @@ class Dictionary:
     converged: bool
 
 
-def vahadane_matrix(density: Floats, counts: npt.NDArray[np.int64], start: Floats) -> Dictionary:
+def vahadane_matrix(density: Floats, counts: npt.NDArray[np.int64], start: Floats = START) -> Dictionary:
     """min over D, a of mean_i 1/2 ||x_i - D a_i||^2 + 0.1 ||a_i||_1, a >= 0, D >= 0, ||d_k|| <= 1.
 
     The code step is exact (two atoms); the dictionary step needs only A = sum w a a^T and B = sum w x a^T

@@ -22,7 +22,9 @@ from wsiprep.stain import (
     histogram,
     merge_cohort,
     normalise,
+    seen_on_white,
 )
+from wsiprep.stain.vahadane import START
 
 METHODS = ("macenko", "vahadane")
 SIDE = 200
@@ -167,6 +169,63 @@ def test_slides_of_a_cohort_weigh_the_same():
     assert fit_cohort([small, large], "macenko", 100) == fit_cohort([doubled, small], "macenko", 100)
 
 
+WHITES = ((238.0, 240.0, 226.0), (215.0, 205.0, 212.0), (255.0, 255.0, 255.0))
+
+
+def lit(rgb, white):
+    """The picture under a lamp that makes the glass ``white``."""
+    return np.rint(rgb * np.array(white) / 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("white", WHITES)
+def test_the_lamp_is_no_stain(method, white):
+    plain = fit(histogram(he()), method, 5000)
+    found = fit(histogram(lit(he(), white)), method, 5000, white)
+    assert np.degrees(np.arccos(np.clip((plain.matrix * found.matrix).sum(axis=1), -1, 1))).max() < 0.5
+    assert found.max_concentrations == pytest.approx(plain.max_concentrations, rel=0.02)
+    assert found.white == white
+    assert found.digest() == plain.digest() or white != plain.white
+    assert StainFit.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_digests_tell_whites_apart():
+    reference = REFERENCE["macenko"].to_dict()
+    one, other = (StainFit.from_dict({**reference, "white": [level] * 3}) for level in (255, 240))
+    assert one == REFERENCE["macenko"]
+    assert one.digest() != other.digest()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fallback_has_the_white_of_its_own_slide(method):
+    black = histogram(np.zeros((90, 90, 3), np.uint8))
+    cohort = fit_cohort([histogram(he())], method, 1000)
+    for stand_in in (cohort, None):
+        found = fit_or_fallback(black, method, 5000, stand_in, WHITES[0])
+        assert found.status == "grey_or_black"
+        assert found.white == WHITES[0]
+
+
+def test_colours_seen_on_white():
+    rgb = he(side=90)
+    assert seen_on_white(histogram(rgb), (255.0, 255.0, 255.0)) == histogram(rgb)
+    dim = seen_on_white(histogram(lit(rgb, WHITES[1])), WHITES[1])
+    assert dim.total_px == histogram(rgb).total_px
+    assert (np.diff(dim.codes.astype(np.int64)) > 0).all()
+    glass = histogram(np.full((4, 4, 3), 230, np.uint8))
+    assert seen_on_white(glass, (220.0, 220.0, 220.0)).centres().tolist() == [[254.5]] * 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cohort_of_several_lamps_has_the_stains_of_one(method):
+    plain = fit_cohort([histogram(he(seed)) for seed in range(3)], method, 1000)
+    dim = [seen_on_white(histogram(lit(he(seed), white)), white) for seed, white in enumerate(WHITES)]
+    found = fit_cohort(dim, method, 1000)
+    assert np.degrees(np.arccos(np.clip((plain.matrix * found.matrix).sum(axis=1), -1, 1))).max() < 0.5
+    assert found.max_concentrations == pytest.approx(plain.max_concentrations, rel=0.02)
+    assert found.white == (255.0, 255.0, 255.0)
+
+
 def test_a_cohort_without_tissue_has_no_fit():
     white = histogram(np.full((90, 90, 3), 255, np.uint8))
     for slides in ([], [white, white]):
@@ -219,6 +278,11 @@ def test_digest_is_of_what_decides_pixels():
         {"max_concentrations": [1]},
         {"method": "reinhard"},
         {"origin": "elsewhere"},
+        {"white": [255, 255]},
+        {"white": [0.5, 255, 255]},
+        {"white": [255, 256, 255]},
+        {"white": [255, float("nan"), 255]},
+        {"white": None},
         {"diagnostics": None},
         {"diagnostics": {"a": "b"}},
     ],
@@ -235,7 +299,7 @@ def test_damaged_records_are_refused(change):
 def test_a_stain_that_no_pixel_has_is_no_stain():
     # Eosin of the start's own direction: the other atom is never used, and keeps its 22 degrees.
     amount = np.random.default_rng(0).uniform(0.3, 2, (SIDE, SIDE, 1))
-    rgb = (255 * np.exp(-amount * REFERENCE["vahadane"].matrix[1])).astype(np.uint8)
+    rgb = (255 * np.exp(-amount * START[1])).astype(np.uint8)
     found = fit_or_fallback(histogram(rgb), "vahadane", 1000, None)
     assert found.status == "single_stain"
     assert found.diagnostics["angle_deg"] > 20
