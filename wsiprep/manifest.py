@@ -229,7 +229,7 @@ def _check_unique(rows: Iterable[SlideRow], path: Path) -> None:
         if other is not row:
             raise ManifestError(
                 f"two rows have the slide id {row.slide_id!r}", got=f"lines {other.line} and {row.line}", file=path,
-                fix="give them different slide_id values",
+                line=row.line, fix="give them different slide_id values",
             )  # fmt: skip
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from wsiprep.artifacts import DatasetTree, read_json
-from wsiprep.config import Recipe
+from wsiprep.config import Recipe, pack_digest, plan_digest, recipe_digest, survey_digest
 from wsiprep.errors import PlanError, StoreError
 from wsiprep.manifest import SlideRow
 from wsiprep.patches import BY_PATCH, Decision, patch_fold, patch_split, split_rule_codes
 from wsiprep.progress import Reporter
 from wsiprep.stages.plan import plan
-from wsiprep.stages.rows import rows_from_tree
+from wsiprep.stages.rows import recipe_of_tree, rows_from_tree
 from wsiprep.stages.tables import read_table
 from wsiprep.store import Placement, Receipt, read_receipt, record_outcome
 from wsiprep.store import seal as seal_store
@@ -26,10 +26,11 @@ def seal(rows: Sequence[SlideRow], recipe: Recipe, tree: DatasetTree, reporter: 
     """Seal a planned and packed dataset; returns ``dataset.json``.
 
     Raises:
-        StoreError: a slide was not packed, or not since the plan changed.
+        StoreError: the plan is not finished or of another recipe; a slide was not packed, or not since the plan
+            changed.
         PlanError: more slides failed than the recipe allows.
     """
-    record = read_json(tree.plan_record)
+    record = _plan_record(recipe, tree)
     states = record["states"]
     receipts = {slide_id: _receipt(tree, slide_id) for slide_id in record["kept_slides"]}
     for slide_id, state in states.items():
@@ -38,6 +39,7 @@ def seal(rows: Sequence[SlideRow], recipe: Recipe, tree: DatasetTree, reporter: 
     _require_few_failures(states, receipts, recipe)
     slides = [_slide(row, states[row.slide_id], receipts.get(row.slide_id), tree) for row in rows]
     assignment = _Assignment(read_table(tree.split), recipe, {r.slide_id: r.annotation_state for r in rows})
+    record_recipe(tree, recipe)
     sealed = seal_store(
         tree,
         recipe=recipe,
@@ -61,6 +63,24 @@ def seal_tiles(recipe: Recipe, tree: DatasetTree, reporter: Reporter) -> dict[st
         )  # fmt: skip
     plan(rows, recipe, tree, reporter, cohort_fallback=False)
     return seal(rows, recipe, tree, reporter)
+
+
+def _plan_record(recipe: Recipe, tree: DatasetTree) -> dict[str, Any]:
+    """``plan.json`` of a plan that went through, made with this recipe; titles and training aside."""
+    record: dict[str, Any] = read_json(tree.plan_record)
+    if record["split"] is None:
+        raise StoreError(
+            "the last plan did not go through", file=tree.plan_record,
+            fix="run wsiprep plan again and do what it says, then seal",
+        )  # fmt: skip
+    planned = recipe_of_tree(tree)
+    if any(digest(planned) != digest(recipe) for digest in (survey_digest, plan_digest, pack_digest)):
+        raise StoreError(
+            "the plan was made with another recipe", got=f"recipe {recipe_digest(recipe)[:12]}", file=tree.plan_record,
+            expected=f"recipe {recipe_digest(planned)[:12]} ({tree.recipe})",
+            fix="run survey, plan and pack with this recipe (snakemake does), or seal with that one",
+        )  # fmt: skip
+    return record
 
 
 class _Assignment:
