@@ -15,7 +15,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Small machines: threads of numeric libraries only get in the way of parallel jobs.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-all lint clean install coverage
+.PHONY: demo test test-all lint docs clean install coverage
 
 install: $(STAMP)
 
@@ -45,6 +45,10 @@ test: lint
 
 test-all: lint
 	PATH="$(abspath $(BIN)):$$PATH" WSIPREP_HYPOTHESIS=thorough $(BIN)/pytest -n 2 --dist loadfile -m "long or not long"
+
+# Rewrite the generated parts of the manual: recipe keys, --help texts, exit codes.
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 coverage: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered

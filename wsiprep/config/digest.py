@@ -43,6 +43,6 @@ def plan_digest(recipe: Recipe) -> str:
 
 def pack_digest(recipe: Recipe) -> str:
     """Digest of the parts that ``pack`` reads beside its slice of the plan."""
-    parts = {"labels", "pixels", "backend", "stain", "store", "sources"}
+    parts = {"labels", "pixels", "backend", "stain", "store", "sources", "synthetic"}
     size = recipe.sampling.model_dump(mode="json", include={"patch_size_px", "edge"})
     return digest_of([recipe.model_dump(mode="json", include=parts), size])

@@ -249,6 +249,9 @@ class Recipe(Section):
                     raise ValueError(f"keep names the split {name!r}, which the recipe does not make")
         if self.split.by == "patch" and self.sampling.stride < self.sampling.patch_size_px:
             raise ValueError("patches that overlap cannot be split by patch: raise the stride, or split by patient")
+        if self.stain.target == "cohort" and (self.split.kind == "folds" or self.split.by == "patch"):
+            # Every slide trains in some fold, so a target fitted on "the train split" would see the test slides.
+            raise ValueError("stain.target cohort needs one fixed train split: use reference with folds or by patch")
         if not self.keep.rules and self.sampling.tumour_free_per_slide not in (0, "all"):
             raise ValueError("tumour_free_per_slide needs a keep rule: without one every cell with tissue is kept")
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from wsiprep.artifacts import DatasetTree
 from wsiprep.config import Recipe, parse_override
 from wsiprep.errors import UsageError
 from wsiprep.progress import Reporter
+from wsiprep.store import Dataset
 from wsiprep.training import TrainingRun, fit_model
 
 
@@ -35,7 +36,12 @@ def train(request: TrainRequest, recipe: Recipe, tree: DatasetTree, reporter: Re
         StoreError: the dataset is not sealed.
         TrainingError: the model, its options or a checkpoint do not fit.
     """
-    return fit_model(training_run(request, recipe, tree), reporter)
+    run = training_run(request, recipe, tree)
+    if run.fold is None and run.val_split not in Dataset(tree.root).splits:
+        # Said, not hidden: without a validation split the last epoch is the one that is tested.
+        reporter.say("the dataset has no val split: the last epoch is tested", level="warning")
+        run = replace(run, val_split=None)
+    return fit_model(run, reporter)
 
 
 def training_run(request: TrainRequest, recipe: Recipe, tree: DatasetTree) -> TrainingRun:

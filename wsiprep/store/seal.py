@@ -184,12 +184,13 @@ def _slides_table(rows: Sequence[dict[str, Any]], receipts: Mapping[str, Receipt
         complete.append(row | counted | {"shard_digest": digest})
     extra = sorted({name for row in complete for name in row} - {*_FIXED_COLUMNS})
     names = [*_FIXED_COLUMNS, *extra]
-    return pa.table([_column([row.get(name) for row in complete]) for name in names], names=names)
+    return pa.table([_column(name, [row.get(name) for row in complete]) for name in names], names=names)
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(name: str, values: list[Any]) -> pa.Array:
     kinds = {type(v) for v in values if v is not None}
-    if kinds <= {int, float} and float in kinds:
+    # By name where no slide has a value, so that the tables of two datasets have the same types.
+    if kinds <= {int, float} and (float in kinds or name.endswith("_um")):
         return pa.array([None if v is None else float(v) for v in values], type=pa.float64())
     if len(kinds) == 1 and kinds <= {bool, int}:
         return pa.array(values)
