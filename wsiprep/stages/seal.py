@@ -16,7 +16,7 @@ from wsiprep.manifest import SlideRow
 from wsiprep.patches import BY_PATCH, Decision, patch_fold, patch_split, split_rule_codes
 from wsiprep.progress import Reporter
 from wsiprep.stages.plan import plan
-from wsiprep.stages.rows import record_recipe, rows_from_tree
+from wsiprep.stages.rows import recipe_of_tree, record_recipe, rows_from_tree
 from wsiprep.stages.tables import read_table
 from wsiprep.store import Placement, Receipt, read_receipt, record_outcome
 from wsiprep.store import seal as seal_store
