@@ -269,7 +269,7 @@ def test_kills_of_snakemake(project: Path, repository: Path, tmp_path: Path) -> 
     whole_s = time.monotonic() - began
     expected = dataset_files(project)
     moment = random.Random(SEED + 2)
-    for number in range(6):
+    for number in range(4):
         shutil.rmtree(project / "dataset")
         shutil.rmtree(project / ".snakemake")
         process = subprocess.Popen(
