@@ -93,7 +93,8 @@ def label_map(atlas: Atlas, slide_id: str) -> LabelMap:
 def test_the_normal_slide_keeps_nothing_and_says_so(atlas: Atlas) -> None:
     record = json.loads(atlas.tree.plan_record.read_text())
     assert record["states"]["celiac_10x"]["state"] == "empty"
-    assert [item["slide_id"] for item in record["plan"]["keep_nothing"]] == ["celiac_10x"]
+    named = [(item["slide_id"], item["reason"]) for item in record["plan"]["keep_nothing"]]
+    assert named == [("celiac_10x", "tumour_free_not_sampled")]
     states = pq.read_table(atlas.tree.slides_table).to_pylist()
     assert {s["slide_id"]: s["state"] for s in states} == {
         "celiac_10x": "empty", "granular_20x": "done", "mesothelioma_10x": "done"
@@ -144,12 +145,9 @@ def test_packing_a_real_slide_with_tile_gives_the_same_pixels(atlas: Atlas, tmp_
         "keep.rules=[{labels: [tumour], min: 0.05, max: 0.995}]", "--threads", 2)  # fmt: skip
     run("seal", tree.root)
     one, both = Dataset(tree.root), Dataset(atlas.tree.root)
-    digests = dict(zip(both.index["slide_id"].to_pylist(), both.index["digest"].to_pylist(), strict=True))
+    pairs = zip(both.index["slide_id"].to_pylist(), both.index["digest"].to_pylist(), strict=True)
     assert len(one) == 34
-    wanted = [d for s, d in zip(both.index["slide_id"].to_pylist(), both.index["digest"].to_pylist(), strict=True)
-              if s == "granular_20x"]  # fmt: skip
-    assert one.index["digest"].to_pylist() == wanted
-    assert set(digests) == set(EXPECTED)
+    assert one.index["digest"].to_pylist() == [digest for slide_id, digest in pairs if slide_id == "granular_20x"]
 
 
 CAMELYON16 = ("tumor_017", "tumor_021", "tumor_035", "tumor_059", "tumor_067", "tumor_095")
@@ -187,6 +185,7 @@ def test_half_of_the_camelyon16_files_keep_nothing(shared_data: Path) -> None:
         "tumor_021": 18, "tumor_059": 1, "tumor_095": 170
     }  # fmt: skip
     best = {item["slide_id"]: item["best_share"] for item in found["keep_nothing"]}
+    assert {item["reason"] for item in found["keep_nothing"]} == {"under_min"}, "glass is not the reason"
     assert best == pytest.approx({"tumor_017": 0.0267, "tumor_035": 0.0228, "tumor_067": 0.0176}, abs=5e-5)
     # Named one by one, of slides that keep something too.
     lost = {name: plan.lost for name, plan in plans.items() if plan.lost}

@@ -23,6 +23,16 @@ BYTES_PER_PIXEL = 4
 NO_CELLS = "no_cells"
 """Reason of a slide that is smaller than one cell."""
 
+_FROM_THE_LAST_RULE = (
+    (Decision.EXCLUDED,),
+    (Decision.OVER_QUOTA,),
+    (Decision.UNDER_MIN, Decision.OVER_MAX),
+    (Decision.TUMOUR_FREE_NOT_SAMPLED,),
+    (Decision.NO_TISSUE,),
+    (Decision.NOT_ANNOTATED,),
+)
+"""The decisions in the order in which they explain a slide that keeps nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShareHistogram:
@@ -103,9 +113,16 @@ class SlidePlan:
 
     @property
     def reason(self) -> str:
-        """Why most of the cells are not kept; of equal counts, the decision with the lower number."""
+        """Why the cell that came closest to being kept is not: most cells of any slide are glass, and that says little.
+
+        Of the decisions about cells with a kept label, the more frequent one, of equal counts the lower number.
+        """
         rejected = {d: n for d, n in self.counts.items() if d is not Decision.KEPT and n}
-        return max(sorted(rejected), key=lambda d: rejected[d]).name.lower() if rejected else NO_CELLS
+        for stage in _FROM_THE_LAST_RULE:
+            found = [d for d in stage if d in rejected]
+            if found:
+                return max(found, key=lambda d: rejected[d]).name.lower()
+        return NO_CELLS
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -248,7 +265,7 @@ def require_enough(plan: DatasetPlan, failed: Mapping[str, str], max_failed: flo
     reasons = "; ".join(f"{slide.slide_id}: {slide.reason}" for slide in plan.slides[:5])
     raise PlanError(
         "no cell of any slide is kept", got=reasons or "no slides",
-        fix="see plan.json; loosen keep, or set sampling.tumour_free_per_slide",
+        fix="the log names every slide; loosen keep, or set sampling.tumour_free_per_slide",
     )  # fmt: skip
 
 

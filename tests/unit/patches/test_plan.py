@@ -96,7 +96,10 @@ def test_a_slide_without_annotation_has_no_shares() -> None:
     [
         ([0.01, 0.02, 1.0], None, "under_min"),
         ([0.01, 1.0], None, "under_min"),
-        ([0.0, 0.0, 0.01], [0.0, 0.0, 1.0], "no_tissue"),
+        ([0.0, 0.0, 0.01], [0.0, 0.0, 1.0], "under_min"),
+        ([0.0, 0.0, 1.0, 1.0, 0.01], None, "over_max"),
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 1.0], "tumour_free_not_sampled"),
+        ([0.0, 0.0], [0.0, 0.0], "no_tissue"),
         ([], None, "no_cells"),
     ],
 )
