@@ -29,7 +29,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/wsiprep demo $(DEMO)/slides --jobs $(CORES)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/snakemake --cores $(CORES) --quiet rules \
-	  --config recipe=manifests/demo.yaml manifest=$(DEMO)/slides/manifest.csv out=$(DEMO)/dataset
+	  --config recipe=manifests/demo.yaml manifest=$(DEMO)/slides/manifest.csv out=$(DEMO)/dataset \
+  pack_threads=1 train_threads=1
 	@echo
 	@echo "report: $(abspath $(DEMO)/dataset/report/index.html)"
 

@@ -14,7 +14,7 @@ rule train:
         f"{OUT}/logs/train/{{model}}-{{run}}.log",
     benchmark:
         f"{OUT}/benchmarks/train/{{model}}-{{run}}.tsv"
-    threads: workflow.cores or 1
+    threads: int(config["train_threads"]) or workflow.cores or 1
     retries: 0
     resources:
         gpu=1,
