@@ -25,7 +25,7 @@ rule train:
         "train {wildcards.model} {wildcards.run}"
     shell:
         "wsiprep train {OUT:q} --model {wildcards.model} --seed {params.seed} {params.fold} {TRAIN_WORDS} "
-        "--resume --log-format text > {log:q} 2>&1"
+        "--resume same --log-format text > {log:q} 2>&1"
 
 
 rule benchmark_table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -22,7 +23,13 @@ from wsiprep.cli import options
 @click.option("--augmentation", type=click.Choice(["none", "flips"]), help="[default: the recipe's]")
 @click.option("--workers", type=click.IntRange(0, 64), default=0, show_default=True, help="loader processes")
 @click.option("--option", "model_options", multiple=True, metavar="KEY=VALUE", help="option of the model; repeatable")
-@click.option("--resume", is_flag=True, help="go on from the run's last checkpoint where there is one")
+@click.option(
+    "--resume",
+    type=click.Choice(["no", "same", "must"]),
+    default="no",
+    show_default=True,
+    help="go on from the run's last checkpoint; same: start afresh where it is of another run; must: stop there",
+)
 @options.recipe_option
 @options.log_option
 def command(
@@ -38,7 +45,7 @@ def command(
     augmentation: str | None,
     workers: int,
     model_options: tuple[str, ...],
-    resume: bool,
+    resume: Literal["no", "same", "must"],
     recipe_path: Path | None,
     overrides: tuple[str, ...],
     log_format: str,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wsiprep.artifacts import DatasetTree
 from wsiprep.config import Recipe, parse_override
 from wsiprep.errors import UsageError
 from wsiprep.progress import Reporter
 from wsiprep.store import Dataset
-from wsiprep.training import TrainingRun, fit_model
+from wsiprep.training import OtherRunError, TrainingRun, fit_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class TrainRequest:
     fold: int | None = None
     device: str = "auto"
     workers: int = 0
-    resume: bool = False
+    resume: Literal["no", "same", "must"] = "no"
     model_options: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -41,7 +41,13 @@ def train(request: TrainRequest, recipe: Recipe, tree: DatasetTree, reporter: Re
         # Said, not hidden: without a validation split the last epoch is the one that is tested.
         reporter.say("the dataset has no val split: the last epoch is tested", level="warning")
         run = replace(run, val_split=None)
-    return fit_model(run, reporter)
+    try:
+        return fit_model(run, reporter)
+    except OtherRunError as error:
+        if request.resume != "same":
+            raise
+        reporter.say(f"{error.message}: starting afresh", level="warning")
+        return fit_model(replace(run, resume=False), reporter)
 
 
 def training_run(request: TrainRequest, recipe: Recipe, tree: DatasetTree) -> TrainingRun:
@@ -73,6 +79,6 @@ def training_run(request: TrainRequest, recipe: Recipe, tree: DatasetTree) -> Tr
         fold=request.fold,
         device=request.device,
         num_workers=request.workers,
-        resume=request.resume,
+        resume=request.resume != "no",
         **chosen,
     )

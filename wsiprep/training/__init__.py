@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsiprep.training.benchmark import write_benchmark
+    from wsiprep.training.checkpoint import OtherRunError
     from wsiprep.training.data import PatchDataset
     from wsiprep.training.evaluate import Evaluation, evaluate_checkpoint
     from wsiprep.training.loop import fit_model
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Evaluation",
+    "OtherRunError",
     "PatchDataset",
     "Scores",
     "TrainingRun",
@@ -27,6 +29,7 @@ __all__ = [
 
 _PLACES = {
     "Evaluation": "evaluate",
+    "OtherRunError": "checkpoint",
     "PatchDataset": "data",
     "Scores": "metrics",
     "TrainingRun": "spec",

@@ -33,17 +33,24 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+class OtherRunError(TrainingError):
+    """A checkpoint of other settings, another dataset, or with more epochs than are asked for."""
+
+    code = "other-run"
+
+
 def epochs_done(path: Path, identity: Mapping[str, Any], epochs: int) -> int:
     """Epochs that a checkpoint has behind it, if it is of the run with this identity.
 
     Raises:
-        TrainingError: it is of another run, or further than ``epochs``.
+        OtherRunError: it is of another run, or further than ``epochs``.
+        TrainingError: it cannot be read.
     """
     state = load_checkpoint(path)
     found = state[IDENTITY]
     different = sorted(key for key in identity if identity[key] != found.get(key))
     if different:
-        raise TrainingError(
+        raise OtherRunError(
             "the checkpoint is of another run",
             got=", ".join(f"{key}={found.get(key)}" for key in different),
             expected=", ".join(f"{key}={identity[key]}" for key in different),
@@ -52,7 +59,7 @@ def epochs_done(path: Path, identity: Mapping[str, Any], epochs: int) -> int:
         )
     done = int(state["epoch"]) + 1
     if done > epochs:
-        raise TrainingError(
+        raise OtherRunError(
             "the checkpoint has more epochs behind it than are asked for", got=done, expected=f"<= {epochs}", file=path
         )
     return done
