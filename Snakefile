@@ -4,6 +4,7 @@
 #
 # docs/workflow.md is the manual. The rules are thin: every job is one `wsiprep` command.
 
+
 configfile: workflow.source_path("pipelines/config/config.yaml")
 
 

@@ -34,7 +34,11 @@ ROWS = {
 # The same words for every command; not in `params`, because a moved folder must not redo anything.
 COMMON = " ".join(
     ["--recipe", shlex.quote(str(RECIPE_PATH))]
-    + (["--manifest", shlex.quote(str(config["manifest"]))] if config["manifest"] else [])
+    + (
+        ["--manifest", shlex.quote(str(config["manifest"]))]
+        if config["manifest"]
+        else []
+    )
     + [f"--set {shlex.quote(item)}" for item in SETS]
     + ["--out", shlex.quote(OUT)]
 )

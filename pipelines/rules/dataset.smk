@@ -3,8 +3,6 @@ rule survey:
         lambda w: known_inputs(ROWS[w.slide]),
     output:
         f"{OUT}/slides/{{slide}}/slide.json",
-    params:
-        state=lambda w: survey_params(ROWS[w.slide], RECIPE),
     log:
         f"{OUT}/logs/survey/{{slide}}.log",
     benchmark:
@@ -14,6 +12,8 @@ rule survey:
         mem_mb=1500,
         runtime=20,
         disk_mb=50,
+    params:
+        state=lambda w: survey_params(ROWS[w.slide], RECIPE),
     message:
         "survey {wildcards.slide}"
     shell:
@@ -28,8 +28,6 @@ checkpoint plan:
         table=f"{OUT}/plan.parquet",
         split=f"{OUT}/split.parquet",
         record=f"{OUT}/plan.json",
-    params:
-        state=plan_params(ROWS.values(), RECIPE),
     log:
         f"{OUT}/logs/plan.log",
     benchmark:
@@ -39,6 +37,8 @@ checkpoint plan:
         mem_mb=4000,
         runtime=30,
         disk_mb=500,
+    params:
+        state=plan_params(ROWS.values(), RECIPE),
     message:
         "plan: keep rules and split over {input}"
     shell:
@@ -51,18 +51,18 @@ rule pack:
         f"{OUT}/plan/{{slide}}.parquet",
     output:
         f"{OUT}/receipts/{{slide}}.json",
-    params:
-        state=lambda w: f"{REVISION['pack']} {pack_digest(RECIPE.for_source(ROWS[w.slide].source))[:16]}",
     log:
         f"{OUT}/logs/pack/{{slide}}.log",
     benchmark:
         f"{OUT}/benchmarks/pack/{{slide}}.tsv"
-    threads: int(config["pack_threads"])
     retries: 1
+    threads: int(config["pack_threads"])
     resources:
         mem_mb=3000,
         runtime=60,
         disk_mb=4000,
+    params:
+        state=lambda w: f"{REVISION['pack']} {pack_digest(RECIPE.for_source(ROWS[w.slide].source))[:16]}",
     message:
         "pack {wildcards.slide}"
     shell:
@@ -78,8 +78,6 @@ rule seal:
         index=f"{OUT}/index.parquet",
         slides=f"{OUT}/slides.parquet",
         card=f"{OUT}/README.md",
-    params:
-        state=f"{REVISION['seal']} {recipe_digest(RECIPE)[:16]}",
     log:
         f"{OUT}/logs/seal.log",
     benchmark:
@@ -89,6 +87,8 @@ rule seal:
         mem_mb=4000,
         runtime=30,
         disk_mb=500,
+    params:
+        state=f"{REVISION['seal']} {recipe_digest(RECIPE)[:16]}",
     message:
         "seal {OUT}"
     shell:
@@ -101,8 +101,6 @@ rule report:
         lambda w: [f"{OUT}/benchmark.csv"] if run_names(RECIPE, config) else [],
     output:
         f"{OUT}/report/index.html",
-    params:
-        state=REVISION["report"],
     log:
         f"{OUT}/logs/report.log",
     benchmark:
@@ -112,6 +110,8 @@ rule report:
         mem_mb=2000,
         runtime=20,
         disk_mb=100,
+    params:
+        state=REVISION["report"],
     message:
         "report {OUT}"
     shell:

@@ -3,24 +3,24 @@ rule train:
         f"{OUT}/dataset.json",
     output:
         f"{OUT}/runs/{{model}}/{{run}}/run.json",
-    params:
-        state=lambda w: training_params(RECIPE, w.model, w.run),
-        seed=lambda w: run_seed(w.run),
-        fold=lambda w: run_fold_option(w.run),
-    wildcard_constraints:
-        model=r"[a-z0-9_]+",
-        run=r"seed\d+(-fold\d+)?",
     log:
         f"{OUT}/logs/train/{{model}}-{{run}}.log",
     benchmark:
         f"{OUT}/benchmarks/train/{{model}}-{{run}}.tsv"
-    threads: int(config["train_threads"]) or workflow.cores or 1
+    wildcard_constraints:
+        model=r"[a-z0-9_]+",
+        run=r"seed\d+(-fold\d+)?",
     retries: 0
+    threads: int(config["train_threads"]) or workflow.cores or 1
     resources:
         gpu=1,
         mem_mb=8000,
         runtime=1440,
         disk_mb=2000,
+    params:
+        state=lambda w: training_params(RECIPE, w.model, w.run),
+        seed=lambda w: run_seed(w.run),
+        fold=lambda w: run_fold_option(w.run),
     message:
         "train {wildcards.model} {wildcards.run}"
     shell:
@@ -35,8 +35,6 @@ rule benchmark_table:
     output:
         table=f"{OUT}/benchmark.csv",
         page=f"{OUT}/benchmark.html",
-    params:
-        state=REVISION["benchmark"],
     log:
         f"{OUT}/logs/benchmark.log",
     threads: 1
@@ -44,6 +42,8 @@ rule benchmark_table:
         mem_mb=4000,
         runtime=30,
         disk_mb=100,
+    params:
+        state=REVISION["benchmark"],
     message:
         "benchmark table of {OUT}"
     shell:

@@ -84,6 +84,7 @@ def _render(inputs: Inputs, views: list[slides.SlideView], hidden: int, damaged:
         previews_left_out=previews_left_out,
         curves=training.curves_view(inputs),
         benchmark=training.benchmark_table(inputs),
+        benchmark_notes=training.benchmark_notes(inputs),
     )
 
 

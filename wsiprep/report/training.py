@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -15,7 +16,7 @@ MAX_CHARTS = 6
 MAX_BENCHMARK_ROWS = 300
 SHOWN = (
     "kind", "title", "data", "split", "seed", "fold", "runs", "acc", "mpa", "miou", "fwiou", "label_iou", "n_trainable",
-    "epochs", "train_seconds", "note",
+    "epochs", "train_seconds",
 )  # fmt: skip
 """Columns of the benchmark that the page has room for, in this order."""
 
@@ -73,11 +74,27 @@ def benchmark_table(inputs: Inputs) -> Table | None:
     if not inputs.benchmark:
         return None
     present = tuple(inputs.benchmark[0])
+    notes = benchmark_notes(inputs)
     columns = tuple(name for name in SHOWN if name in present) if {"kind", "title"} <= set(present) else present
-    rows = [tuple(_short(row.get(name, "")) for name in columns) for row in inputs.benchmark]
+    rows = [tuple(_cell(row, name, notes) for name in columns) for row in inputs.benchmark]
     used = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     shown = [tuple(row[i] for i in used) for row in rows]
     return Table.of([columns[i].replace("_", " ") for i in used], shown, limit=MAX_BENCHMARK_ROWS)
+
+
+def benchmark_notes(inputs: Inputs) -> tuple[str, ...]:
+    """The different notes of the benchmark's rows, in order: the footnotes of its table."""
+    return tuple(dict.fromkeys(row["note"] for row in inputs.benchmark if row.get("note")))
+
+
+def _cell(row: Mapping[str, str], name: str, notes: tuple[str, ...]) -> str:
+    """A cell as it is shown: a title carries the model's options and the number of its footnote."""
+    text = row.get(name, "")
+    if name != "title":
+        return _short(text)
+    options = f" ({row['options']})" if row.get("options") else ""
+    number = f" [{notes.index(row['note']) + 1}]" if row.get("note") else ""
+    return f"{text}{options}{number}"
 
 
 def _short(text: str) -> str:

@@ -21,7 +21,7 @@ from wsiprep.report.inputs import read_inputs
 from wsiprep.report.outlines import MAX_SEPARATE_CELLS, View, cells_path, region_paths, tissue_path
 from wsiprep.report.pictures import embed
 from wsiprep.report.slides import slide_views, slides_table, state_of
-from wsiprep.report.training import benchmark_table, curves_view
+from wsiprep.report.training import benchmark_notes, benchmark_table, curves_view
 
 Put = Callable[[Path, Any], None]
 NUMBER = r"-?\d+(?:\.\d+)?"
@@ -243,3 +243,19 @@ def test_pictures_are_shrunk_and_damage_is_none(tmp_path: Path) -> None:
     assert embed(tmp_path / "bad.png", 640) is None
     assert embed(tmp_path / "empty.png", 640) is None
     assert embed(tmp_path / "absent.png", 640) is None
+
+
+def test_notes_of_the_benchmark_are_footnotes(sealed: DatasetTree, put: Put) -> None:
+    header = "kind,model,title,miou,options,note"
+    rows = [
+        "run,hinet,HI-Net,0.8,trunk=resnet18,made up",
+        "run,hinet,HI-Net,0.9,,made up",
+        "published,unet,U-Net,0.7,,a slip",
+    ]
+    put(sealed.benchmark_table, "\n".join([header, *rows, "published,fpn,FPN,0.6,,"]) + "\n")
+    inputs = read_inputs(sealed)
+    table = benchmark_table(inputs)
+    assert table is not None
+    titles = [row[table.columns.index("title")] for row in table.rows]
+    assert titles == ["HI-Net (trunk=resnet18) [1]", "HI-Net [1]", "U-Net [2]", "FPN"]
+    assert benchmark_notes(inputs) == ("made up", "a slip")
