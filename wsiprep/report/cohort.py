@@ -238,11 +238,11 @@ def _patient(inputs: Inputs, slide_id: str) -> str:
 
 def digests(inputs: Inputs) -> list[tuple[str, str]]:
     """What identifies the dataset, for the head of the page."""
-    dataset, plan = inputs.dataset or {}, inputs.plan or {}
+    dataset = inputs.dataset or {}
     found = [
         ("dataset digest", dataset.get("dataset_digest")),
         ("pixels digest", dataset.get("pixels_digest")),
-        ("recipe digest", dataset.get("recipe_digest") or plan.get("recipe_digest")),
+        ("recipe digest", dataset.get("recipe_digest")),
         ("wsiprep", (dataset.get("versions") or {}).get("wsiprep")),
         ("licence of the data", dataset.get("licence") or (inputs.recipe or {}).get("licence")),
         ("patches", _patches(inputs)),

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes, write_bytes_if_changed
-from wsiprep.config import Recipe, digest_of, recipe_digest
+from wsiprep.config import Recipe, digest_of, plan_digest
 from wsiprep.errors import ManifestError, PlanError
 from wsiprep.manifest import SlideRow, read_exclusions
 from wsiprep.patches import (
@@ -123,7 +123,7 @@ def plan(
     kept = [d for d in decided if d.kept_count]
     record = {
         "revision": REVISION["plan"],
-        "recipe_digest": recipe_digest(recipe),
+        "plan_digest": plan_digest(recipe),
         "plan": summary.to_dict(),
         "states": _states(rows, decided, failed, excluded),
         "kept_slides": sorted(d.slide_id for d in kept),
