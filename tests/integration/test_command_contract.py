@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -98,3 +99,33 @@ def test_module_and_script_are_the_same_program() -> None:
     result = run("--version")
     assert result.returncode == 0
     assert result.stdout.startswith("wsiprep, version ")
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"  # as if it were not installed
+        "from wsiprep.cli import main\n"
+        f"sys.exit(main(['train', {str(tmp_path)!r}, '--model', 'unet', '--recipe', {str(tmp_path / 'r.yaml')!r}]))"
+    )
+    (tmp_path / "r.yaml").write_text("name: r\ndownsample: 1\n")
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 64, result.stderr
+    assert "wsiprep[train]" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_tile_imports_nothing_that_it_does_not_need(shared_data: Path, tmp_path: Path) -> None:
+    slide = shared_data / "slides" / "celiac_10x.tif"
+    arguments = [
+        "tile",
+        str(slide),
+        "-o",
+        str(tmp_path / "out"),
+        "--log-format",
+        "none",
+        "--set",
+        "sampling.max_per_slide=2",
+    ]
+    modules = imported_by(f"from wsiprep.cli import main\nassert main({arguments!r}) == 0")
+    assert not modules & {"torch", "pandas", "dask", "skimage", "lightning"}

@@ -13,6 +13,7 @@ from wsiprep.config import Tissue
 from wsiprep.geometry import Size
 from wsiprep.tissue import TissueMask, cell_fractions, find_tissue, read_mask, write_mask
 from wsiprep.tissue.given import fill
+from wsiprep.tissue.otsu import otsu
 
 
 @st.composite
@@ -94,3 +95,12 @@ def test_fill_follows_the_centre_rule(ring, downsample):
     if holes:
         clear &= shapely.distance(shapely.MultiLineString(holes), shapely.points(x, y)) > 1e-6
     assert np.array_equal(found[clear], shapely.contains_xy(area, x, y)[clear])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 1e-6, 0.123, 202.123, 5e8])
+def test_values_apart_by_their_last_bits_have_no_threshold(dtype: type, value: float) -> None:
+    values = np.full(100, value, dtype)
+    for _ in range(3):
+        values[3] = np.nextafter(values[3], dtype(np.inf))
+    assert not (values > otsu(values).value).any()

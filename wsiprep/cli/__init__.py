@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -40,6 +40,9 @@ COMMANDS = {
     "demo": "wsiprep.cli.demo",
 }
 """Command name -> the module whose ``command`` it is; the order of --help."""
+
+EXTRAS = {"torch": "train", "lightning": "train", "torchvision": "train", "snakemake": "workflow"}
+"""Packages that only an extra brings -> that extra."""
 
 _BUG_HINT = "this is a bug in wsiprep, not your mistake: please report it with the lines above"
 
@@ -81,7 +84,7 @@ def cli() -> None:
     """
 
 
-def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one return an outcome
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--log-format=json" in arguments or _follows(arguments, "--log-format", "json")
@@ -89,34 +92,23 @@ def main(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 - one retur
     try:
         result = cli.main(args=arguments, prog_name="wsiprep", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.UsageError as error:
-        return _usage(error, as_json=as_json)
-    except click.ClickException as error:
-        return _fail(UsageError(error.format_message()), as_json=as_json)
-    except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted; nothing half was published, run the same command again to go on\n")
-        return 130
-    except _Terminated:
-        sys.stderr.write("terminated; nothing half was published, run the same command again to go on\n")
-        return 143
-    except WsiprepError as error:
-        if type(error).exit_code == 1:
-            traceback.print_exc()
-        return _fail(error, as_json=as_json)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        return _fail(from_os_error(error), as_json=as_json)
-    except Exception:  # noqa: BLE001 - the last line of defence: a bug is told apart from a mistake
-        traceback.print_exc()
-        sys.stderr.write(f"{_BUG_HINT}\n")
-        return 1
+    except (Exception, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001 - the last line of defence
+        for kinds, outcome in _OUTCOMES:
+            if isinstance(error, kinds):
+                return outcome(error, as_json)
+        return _bug()
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+def _missing_extra(package: str) -> UsageError:
+    extra = EXTRAS[package]
+    return UsageError(
+        f"this command needs {package}, which is not installed",
+        expected=f"wsiprep with its [{extra}] extra",
+        fix=f"pip install 'wsiprep[{extra}]' (docs/installation.md: name all extras in one call)",
+    )
 
 
 class _Terminated(BaseException):
@@ -156,3 +148,44 @@ def _fail(error: WsiprepError, *, as_json: bool) -> int:
     else:
         sys.stderr.write(f"error: {error}\n")
     return error.exit_code
+
+
+def _stopped(how: str, code: int) -> int:
+    sys.stderr.write(f"{how}; nothing half was published, run the same command again to go on\n")
+    return code
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    sys.stderr.write(f"{_BUG_HINT}\n")
+    return 1
+
+
+def _ours(error: WsiprepError, as_json: bool) -> int:
+    if type(error).exit_code == 1:
+        traceback.print_exc()
+    return _fail(error, as_json=as_json)
+
+
+def _broken_pipe() -> int:
+    # Whoever read our output has left: nothing is wrong, and nobody is there to be told more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _lacking(error: ModuleNotFoundError, as_json: bool) -> int:
+    return _fail(_missing_extra(error.name), as_json=as_json) if error.name in EXTRAS else _bug()
+
+
+_OUTCOMES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Callable[[Any, bool], int]], ...] = (
+    (click.exceptions.Exit, lambda error, _: int(error.exit_code)),
+    (click.UsageError, lambda error, as_json: _usage(error, as_json=as_json)),
+    (click.ClickException, lambda error, as_json: _fail(UsageError(error.format_message()), as_json=as_json)),
+    ((click.Abort, KeyboardInterrupt), lambda *_: _stopped("interrupted", 130)),
+    (_Terminated, lambda *_: _stopped("terminated", 143)),
+    (WsiprepError, _ours),
+    (BrokenPipeError, lambda *_: _broken_pipe()),
+    (OSError, lambda error, as_json: _fail(from_os_error(error), as_json=as_json)),
+    (ModuleNotFoundError, _lacking),
+)
+"""What an exception means for the exit code; the first that fits. Anything else is a bug."""

@@ -42,7 +42,7 @@ from wsiprep.progress import Reporter
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import record_recipe
 from wsiprep.stages.stains import cohort_fit, slide_stain, white_of
-from wsiprep.stages.tables import read_table, table_bytes
+from wsiprep.stages.tables import column, numbers, read_table, table_bytes
 from wsiprep.stain import StainFit
 
 _SPLIT_COLUMNS = ("group", "place", "drawn_with", "provenance")
@@ -81,7 +81,7 @@ class DecidedSlide:
             {k: pa.array(v, pa.string()) for k, v in constant.items()}
             | _columns(self.candidates)
             | {
-                "side_lv0": pa.array(np.full(n, cells.side_lv0, np.int64)),
+                "side_lv0": column(np.full(n, cells.side_lv0, np.int64)),
                 "decision": pa.array(names[self.decisions.codes].tolist(), pa.string()),
             }
         )
@@ -169,7 +169,7 @@ def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, cohort
     """Write a slide's slice of the plan where its bytes change; True if written."""
     recipe = recipe.for_source(decided.row.source)
     mask = decided.decisions.kept
-    kept = pa.table(_columns(decided.candidates)).filter(pa.array(mask))
+    kept = pa.table(_columns(decided.candidates)).take(column(np.flatnonzero(mask)))
     record = decided.record
     metadata = {
         "revision": REVISION["plan"],
@@ -198,21 +198,21 @@ def _columns(candidates: Candidates) -> dict[str, pa.Array]:
         "annotated_fraction": candidates.annotated_fraction,
     }
     columns |= {f"{name}_fraction": values for name, values in candidates.label_fractions.items()}
-    return {name: pa.array(values) for name, values in columns.items()}
+    return {name: column(values) for name, values in columns.items()}
 
 
 def _candidates(record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree, slide_id: str) -> Candidates:
     table = read_table(tree.slide(slide_id).candidates)
 
-    def column(name: str) -> Any:
-        return table.column(name).to_numpy()
+    def values(name: str) -> Any:
+        return numbers(table, name)
 
     cells = Cells(
-        column("col"), column("row"), column("x_lv0"), column("y_lv0"),
+        values("col"), values("row"), values("x_lv0"), values("y_lv0"),
         recipe.sampling.patch_size_px, record["downsample"],
     )  # fmt: skip
-    labels = {name: column(f"{name}_fraction") for name in recipe.labels}
-    return Candidates(cells, column("tissue_fraction"), column("annotated_fraction"), labels)
+    labels = {name: values(f"{name}_fraction") for name in recipe.labels}
+    return Candidates(cells, values("tissue_fraction"), values("annotated_fraction"), labels)
 
 
 def _lesions(rows: Sequence[Mapping[str, Any]]) -> Lesions | None:

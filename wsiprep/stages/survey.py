@@ -28,7 +28,7 @@ from wsiprep.slides import Plane, Slide, open_slide, read_overview
 from wsiprep.stages.overview import Overview, picture_of
 from wsiprep.stages.pictures import jpeg_bytes
 from wsiprep.stages.revisions import REVISION
-from wsiprep.stages.tables import table_bytes
+from wsiprep.stages.tables import column, table_bytes
 from wsiprep.stain import ColourHistogram, glass_colour, histogram
 from wsiprep.tissue import TissueMask, cell_fractions, find_tissue, read_given, write_mask
 
@@ -243,7 +243,7 @@ def _candidates(cells: Cells, tissue: npt.NDArray[np.float64], fractions: Fracti
         "annotated_fraction": fractions.annotated,
     }
     columns |= {f"{name}_fraction": values for name, values in fractions.per_label.items()}
-    return pa.table({name: pa.array(values) for name, values in columns.items()})
+    return pa.table({name: column(values) for name, values in columns.items()})
 
 
 def _record(row: SlideRow, slide: Slide, scale: SlideScale, plane: Plane, cells: Cells) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,6 +27,19 @@ def table_bytes(table: pa.Table, metadata: Mapping[str, Any] | None = None) -> b
     return sink.getvalue()
 
 
+def column(values: npt.NDArray[Any]) -> pa.Array:
+    """A numeric array as a column. ``pa.array`` would import pandas where it is installed: 0.6 s a job."""
+    plain = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(plain.dtype), len(plain), [None, pa.py_buffer(plain)])
+
+
+def numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    """A numeric column without nulls as an array; as ``column``, without pandas."""
+    chunk = table.column(name).combine_chunks()
+    dtype = np.dtype(chunk.type.to_pandas_dtype())
+    return np.frombuffer(chunk.buffers()[1], dtype=dtype)[chunk.offset : chunk.offset + len(chunk)]
+
+
 def read_table(path: Path) -> pa.Table:
     """A Parquet table of the dataset.
 
@@ -32,7 +47,9 @@ def read_table(path: Path) -> pa.Table:
         StoreError: missing or damaged.
     """
     try:
-        return pq.read_table(path, memory_map=False, partitioning=None)
+        # Not pq.read_table: it imports pyarrow.dataset, and with it pandas where that is installed.
+        with pq.ParquetFile(path) as file:
+            return file.read()
     except FileNotFoundError as error:
         raise StoreError(
             "a table of the dataset is missing", got=str(path), fix="run the stage that writes it"

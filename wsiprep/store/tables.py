@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,6 +19,34 @@ def parquet_bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd", version="2.6", row_group_size=1 << 16)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table of a schema of numbers, flags and strings; None is null.
+
+    By buffers, because ``pa.array`` and ``Table.from_pylist`` import pandas where it is installed: 0.6 s a job.
+    """
+    return pa.Table.from_arrays([_array([row[f.name] for row in rows], f.type) for f in schema], schema=schema)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    present = np.array([value is not None for value in values], dtype=np.bool_)
+    mask = None if present.all() else _bits(present)
+    if pa.types.is_string(kind):
+        texts = [b"" if value is None else value.encode() for value in values]
+        ends = np.zeros(len(texts) + 1, dtype=np.int32)
+        np.cumsum([len(text) for text in texts], out=ends[1:])
+        buffers = [mask, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    elif pa.types.is_boolean(kind):
+        buffers = [mask, _bits(np.array([bool(value) for value in values], dtype=np.bool_))]
+    else:
+        numbers = np.array([0 if value is None else value for value in values], dtype=kind.to_pandas_dtype())
+        buffers = [mask, pa.py_buffer(numbers)]
+    return pa.Array.from_buffers(kind, len(values), buffers)
+
+
+def _bits(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))
 
 
 def read_parquet(path: Path, schema: pa.Schema | None = None) -> pa.Table:

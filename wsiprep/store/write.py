@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from wsiprep.artifacts import (
     DatasetTree,
@@ -44,7 +43,7 @@ from wsiprep.store.schema import (
     rows_schema,
 )
 from wsiprep.store.shardfile import ShardFileWriter
-from wsiprep.store.tables import parquet_bytes
+from wsiprep.store.tables import parquet_bytes, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ def _write(tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecord], c
             files = writer.finish()
         digest = shard_digest(spec.full_attributes, writer.rows, [row["digest"] for row in writer.rows])
         target = tree.shard(spec.slide_id, digest)
-        table = pa.Table.from_pylist(writer.rows, schema=rows_schema(spec.labels))
+        table = table_of(writer.rows, rows_schema(spec.labels))
         rows = parquet_bytes(table)
         rows_path = tree.rows(spec.slide_id, digest)
         write_bytes_if_changed(rows_path, rows)

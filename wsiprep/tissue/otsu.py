@@ -36,7 +36,8 @@ def otsu(values: Floats) -> Threshold:
     if flat.size == 0:
         return Threshold(0.0, 0.0)
     low, high = float(flat.min()), float(flat.max())
-    if low == high:
+    # Equal, or apart by the rounding of their last bits: no 256 bins fit in between.
+    if high - low <= BINS * float(np.spacing(np.abs(flat).max())):
         return Threshold(high, 0.0)
     counts, edges = np.histogram(flat, bins=BINS, range=(low, high))
     centres = (edges[:-1] + edges[1:]) / 2
