@@ -28,9 +28,8 @@ def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) ->
 
 def show(seconds: Mapping[str, list[float]], units: float, unit: str, baseline: str) -> None:
     """One line a contestant: median rate, and its paired ratio to the baseline with minimum and maximum."""
-    print(
-        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {units:g} {unit}; CPU seconds, median of {len(seconds[baseline])}"
-    )
+    machine = f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
+    print(f"{machine}; {units:g} {unit}; CPU seconds, median of {len(seconds[baseline])} rounds")
     for name, values in seconds.items():
         ratios = [b / v for b, v in zip(seconds[baseline], values, strict=True)]
         rate = units / statistics.median(values)
