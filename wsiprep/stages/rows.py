@@ -17,7 +17,14 @@ def rows_of(recipe: Recipe, recipe_path: Path | None, manifest: Path | None) -> 
             raise UsageError("no manifest", fix="name one with --manifest, or in the recipe as manifest: FILE.csv")
         base = recipe_path.parent if recipe_path is not None else Path()
         manifest = base / recipe.manifest
-    return read_manifest(manifest, recipe.data_root)
+    rows = read_manifest(manifest, recipe.data_root)
+    for row in rows:
+        if recipe.sources and row.source is not None and row.source not in recipe.sources:
+            raise ManifestError(
+                "the manifest names a source that the recipe does not have", got=row.source, file=manifest,
+                line=row.line, expected=", ".join(recipe.sources), fix="correct it, or add it to the recipe's sources",
+            )  # fmt: skip
+    return rows
 
 
 def row_of(rows: tuple[SlideRow, ...], slide_id: str) -> SlideRow:
