@@ -9,7 +9,7 @@ import pytest
 from wsiprep.artifacts import DatasetTree
 from wsiprep.config import recipe_from_mapping
 from wsiprep.errors import ManifestError, UsageError
-from wsiprep.stages.rows import record_recipe, recipe_for, require_same_recipe, row_of, rows_of
+from wsiprep.stages.rows import recipe_for, record_recipe, require_same_recipe, row_of, rows_of
 
 BASE = {"name": "r", "downsample": 4}
 
