@@ -113,6 +113,14 @@ def test_split_by_patch_is_marked_as_leaking(surveyed: Path, cohort: CohortFiles
     assert len(dataset.split("train")) + len(dataset.split("test")) == len(dataset)
 
 
+def test_split_by_slide_that_tears_a_patient_is_marked_as_leaking(surveyed: Path, cohort: CohortFiles) -> None:
+    values = ["train", "test", "train", "test"]
+    torn = sealed(surveyed, cohort, "split: {by: slide, ratio: {train: 1, test: 1}}", {"split": values})
+    assert torn.record["split"]["leaks"] is True
+    whole = sealed(surveyed, cohort, SPLIT)
+    assert whole.record["split"]["leaks"] is False
+
+
 def test_rule_of_one_split_leaves_other_splits_alone(surveyed: Path, cohort: CohortFiles) -> None:
     place, out = surveyed, DatasetTree(surveyed / "out")
     plain = sealed(place, cohort, SPLIT)

@@ -14,6 +14,7 @@ from wsiprep.config import IGNORE, Recipe, recipe_digest
 from wsiprep.store.digest import dataset_digest, pixels_digest
 from wsiprep.store.receipts import Receipt
 from wsiprep.store.schema import SCHEMA_VERSION
+from wsiprep.store.splits import leaks
 from wsiprep.store.statistics import fold_counts, split_counts, training_statistics
 
 
@@ -52,7 +53,8 @@ def dataset_record(
             "kind": recipe.split.kind,
             "by": recipe.split.by,
             "folds": folds,
-            "leaks": recipe.split.by == "patch",
+            # Whatever the split is by: a patient in two places is said.
+            "leaks": recipe.split.by == "patch" or bool(leaks(index, "patient")),
         },
         "counts": {
             "patches": index.num_rows,
