@@ -19,11 +19,6 @@ def text_hash(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogateescape"))
 
 
-def cell_hash(seed: int, slide_id: str, x_lv0: int, y_lv0: int) -> int:
-    """The hash that a cell is drawn by, in [0, 2^64): lower ones first."""
-    return text_hash(f"{seed}:{slide_id}:{x_lv0}:{y_lv0}")
-
-
 def cell_hashes(prefix: str, x_lv0: npt.NDArray[np.int64], y_lv0: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
     """uint64 (n,): hash of ``{prefix}:{x}:{y}`` for each cell at level-0 pixels (x, y)."""
     pairs = zip(x_lv0.tolist(), y_lv0.tolist(), strict=True)

@@ -28,9 +28,10 @@ from wsiprep.progress import Reporter
 from wsiprep.slides import Plane, Slide, open_slide
 from wsiprep.stages.pictures import SheetItem, contact_sheet, png_bytes
 from wsiprep.stages.revisions import REVISION
-from wsiprep.stages.tables import read_table, table_metadata
+from wsiprep.stages.tables import table_metadata
 from wsiprep.stain import StainFit, normalise
 from wsiprep.store import PatchRecord, Receipt, ShardSpec, record_outcome, write_shard
+from wsiprep.store.tables import parse_parquet
 
 PREVIEW_PATCHES = 16
 AHEAD_PER_THREAD = 4
@@ -128,8 +129,10 @@ def read_slice(tree: DatasetTree, slide_id: str) -> PlanSlice:
             "the plan has no slice for this slide", got=str(path),
             fix="run wsiprep plan; a slide that keeps nothing has none",
         )  # fmt: skip
-    table = read_table(path)
-    return PlanSlice(table, table_metadata(table), hashlib.sha256(path.read_bytes()).hexdigest())
+    # Parsed and digested from the same bytes: a new plan may replace the file in between.
+    data = path.read_bytes()
+    table = parse_parquet(data, path)
+    return PlanSlice(table, table_metadata(table), hashlib.sha256(data).hexdigest())
 
 
 def _spec(row: SlideRow, recipe: Recipe, record: dict[str, Any], part: PlanSlice, slide: Slide) -> ShardSpec:

@@ -42,8 +42,9 @@ from wsiprep.progress import Reporter
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import record_recipe
 from wsiprep.stages.stains import cohort_fit, slide_stain, white_of
-from wsiprep.stages.tables import column, numbers, read_table, table_bytes
+from wsiprep.stages.tables import column, numbers, table_bytes
 from wsiprep.stain import StainFit
+from wsiprep.store.tables import read_parquet
 
 _SPLIT_COLUMNS = ("group", "place", "drawn_with", "provenance")
 _DRAWN: dict[str, Provenance] = {"balanced": "balanced", "hashed": "hashed"}
@@ -202,7 +203,7 @@ def _columns(candidates: Candidates) -> dict[str, pa.Array]:
 
 
 def _candidates(record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree, slide_id: str) -> Candidates:
-    table = read_table(tree.slide(slide_id).candidates)
+    table = read_parquet(tree.slide(slide_id).candidates)
 
     def values(name: str) -> Any:
         return numbers(table, name)

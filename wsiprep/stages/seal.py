@@ -17,9 +17,9 @@ from wsiprep.patches import BY_PATCH, Decision, patch_fold, patch_split, split_r
 from wsiprep.progress import Reporter
 from wsiprep.stages.plan import plan
 from wsiprep.stages.rows import recipe_of_tree, record_recipe, rows_from_tree
-from wsiprep.stages.tables import read_table
 from wsiprep.store import Placement, Receipt, read_receipt, record_outcome
 from wsiprep.store import seal as seal_store
+from wsiprep.store.tables import read_parquet
 
 
 def seal(rows: Sequence[SlideRow], recipe: Recipe, tree: DatasetTree, reporter: Reporter) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def seal(rows: Sequence[SlideRow], recipe: Recipe, tree: DatasetTree, reporter: 
             receipts[slide_id] = record_outcome(tree, slide_id, "empty", reason=state["reason"])
     _require_few_failures(states, receipts, recipe)
     slides = [_slide(row, states[row.slide_id], receipts.get(row.slide_id), tree) for row in rows]
-    assignment = _Assignment(read_table(tree.split), recipe, {r.slide_id: r.annotation_state for r in rows})
+    assignment = _Assignment(read_parquet(tree.split), recipe, {r.slide_id: r.annotation_state for r in rows})
     record_recipe(tree, recipe)
     sealed = seal_store(
         tree,

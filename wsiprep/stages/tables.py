@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsiprep.config import canonical_json
-from wsiprep.errors import StoreError
 
 METADATA_KEY = b"wsiprep"
 
@@ -38,24 +36,6 @@ def numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
     chunk = table.column(name).combine_chunks()
     dtype = np.dtype(chunk.type.to_pandas_dtype())
     return np.frombuffer(chunk.buffers()[1], dtype=dtype)[chunk.offset : chunk.offset + len(chunk)]
-
-
-def read_table(path: Path) -> pa.Table:
-    """A Parquet table of the dataset.
-
-    Raises:
-        StoreError: missing or damaged.
-    """
-    try:
-        # Not pq.read_table: it imports pyarrow.dataset, and with it pandas where that is installed.
-        with pq.ParquetFile(path) as file:
-            return file.read()
-    except FileNotFoundError as error:
-        raise StoreError(
-            "a table of the dataset is missing", got=str(path), fix="run the stage that writes it"
-        ) from error
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError("a table of the dataset is damaged", got=str(error), file=path) from error
 
 
 def table_metadata(table: pa.Table) -> dict[str, Any]:

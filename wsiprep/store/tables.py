@@ -78,7 +78,9 @@ def parse_parquet(data: bytes, path: Path, schema: pa.Schema | None = None) -> p
         StoreError: damaged, or with other columns.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        # Not pq.read_table: it imports pyarrow.dataset, and with it pandas where that is installed.
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise StoreError("a table of the dataset is damaged", got=str(error), file=path) from error
     if schema is not None and table.schema.names != schema.names:
