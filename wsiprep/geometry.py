@@ -84,6 +84,51 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelGrid:
+    """The pixels of one patch: a whole box of level 0, cut into ``width_px`` x ``height_px`` equal pixels.
+
+    Pixel (i, j) covers the level-0 rectangle from ``x + i w / W`` to ``x + (i + 1) w / W`` and alike in y,
+    where w is the box's width and W is ``width_px``; its centre is ``x + (2 i + 1) w / (2 W)``. The box has
+    whole level-0 corners, so every edge and centre is an exact rational number whatever the scale is.
+
+    Attributes:
+        box_lv0: in level-0 pixels; may reach over the slide.
+        width_px, height_px: pixels of the patch.
+    """
+
+    box_lv0: Box
+    width_px: int
+    height_px: int
+
+    def __post_init__(self) -> None:
+        if min(self.width_px, self.height_px, self.box_lv0.width_px, self.box_lv0.height_px) < 1:
+            raise UsageError("a grid of pixels has at least one", got=(self.box_lv0, self.width_px, self.height_px))
+
+    @classmethod
+    def of_plane(cls, box: Box, downsample: int) -> PixelGrid:
+        """The pixels of ``box`` on the plane at an integer downsample."""
+        return cls(box.scaled(downsample), box.width_px, box.height_px)
+
+    @property
+    def scale_x(self) -> float:
+        """Level-0 pixels per pixel along x."""
+        return self.box_lv0.width_px / self.width_px
+
+    @property
+    def scale_y(self) -> float:
+        """Level-0 pixels per pixel along y."""
+        return self.box_lv0.height_px / self.height_px
+
+    @property
+    def downsample(self) -> int | None:
+        """N where the grid is that of a plane at integer downsample N (its corner too), else None."""
+        n, rest = divmod(self.box_lv0.width_px, self.width_px)
+        if rest or n * self.height_px != self.box_lv0.height_px or self.box_lv0.x % n or self.box_lv0.y % n:
+            return None
+        return n
+
+
+@dataclass(frozen=True, slots=True)
 class Spacing:
     """Physical pixel size in micrometres along both axes."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsiprep.annotations import LabelMap, read_asap, read_regions, write_regions
 from wsiprep.config import recipe_from_mapping
-from wsiprep.geometry import Box, Size
+from wsiprep.geometry import Box, PixelGrid, Size
 
 SIZE = Size(3000, 2000)
 LABELS = ("tumour", "stroma")
@@ -46,6 +46,6 @@ def test_the_mask_is_what_it_was(tmp_path):
     stored = tmp_path / "regions.geojson"
     stored.write_bytes(write_regions(found, LABELS))
     labels = LabelMap(read_regions(stored).regions, LABELS, "partial", SIZE)
-    mask = labels.mask(Box(-10, -10, 1520, 1020), 2)
+    mask = labels.mask(PixelGrid.of_plane(Box(-10, -10, 1520, 1020), 2))
     assert set(np.unique(mask).tolist()) == {0, 1, 2, 255}
     assert hashlib.sha256(mask.tobytes()).hexdigest() == MASK_SHA256

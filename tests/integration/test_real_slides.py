@@ -17,7 +17,7 @@ from pipelinecases import build, run
 from wsiprep.annotations import LabelMap, read_annotations, read_regions
 from wsiprep.artifacts import DatasetTree
 from wsiprep.config import recipe_from_mapping
-from wsiprep.geometry import Box, Size
+from wsiprep.geometry import Box, PixelGrid, Size
 from wsiprep.manifest import read_manifest
 from wsiprep.patches import Candidates, Lesions, dataset_plan, decide, slide_plan
 from wsiprep.patches.sampling import grid_cells
@@ -72,7 +72,10 @@ def test_cells_by_masks(atlas: Atlas, slide_id: str) -> None:
     cells = pq.read_table(atlas.tree.slide(slide_id).candidates).to_pydict()
     side = 512
     places = zip(cells["x_lv0"], cells["y_lv0"], strict=True)
-    masks = [labels.mask(Box(x // downsample, y // downsample, side, side), downsample) for x, y in places]
+    masks = [
+        labels.mask(PixelGrid.of_plane(Box(x // downsample, y // downsample, side, side), downsample))
+        for x, y in places
+    ]
     share = np.array([np.count_nonzero(mask == 1) / side**2 for mask in masks])
     assert classes(share) == EXPECTED[slide_id]
     exact = np.array(cells["tumour_fraction"])
@@ -134,7 +137,7 @@ def test_patches_are_the_slide_and_its_regions(atlas: Atlas, slide_id: str) -> N
             assert columns["source_level"] == plane.source_level
             box = Box(columns["x_lv0"] // downsample, columns["y_lv0"] // downsample, 512, 512)
             np.testing.assert_array_equal(image, plane.read(box))
-            np.testing.assert_array_equal(mask, labels.mask(box, downsample))
+            np.testing.assert_array_equal(mask, labels.mask(PixelGrid.of_plane(box, downsample)))
             assert columns["tumour_px"] == np.count_nonzero(mask == 1)
             assert [columns[f"sum_{c}"] for c in "rgb"] == image.reshape(-1, 3).sum(axis=0, dtype=np.int64).tolist()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wsiprep.annotations import LabelMap, Region
 from wsiprep.annotations.repair import repair_ring
-from wsiprep.geometry import Box, Size
+from wsiprep.geometry import Box, PixelGrid, Size
 
 SIZE = Size(97, 83)
 LABELS = ("tumour", "stroma")
@@ -86,7 +86,7 @@ def test_masks_of_whole_pixel_regions_have_the_exact_areas(items, state):
         assume(min(xs) < max(xs) and min(ys) < max(ys))
         boxes.append(Region(label, shapely.box(min(xs), min(ys), max(xs), max(ys))))
     found = LabelMap(boxes, LABELS, state, SIZE)
-    mask = found.mask(Box(0, 0, SIZE.width_px, SIZE.height_px), 1)
+    mask = found.mask(PixelGrid.of_plane(Box(0, 0, SIZE.width_px, SIZE.height_px), 1))
     shares = found.fractions(np.zeros(1, int), np.zeros(1, int), SIZE.width_px, SIZE.height_px)
     for k, label in enumerate(LABELS, start=1):
         assert abs((mask == k).sum() - found.areas_px[label]) < 1e-6

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from wsiprep.annotations.edges import from_geometries
-from wsiprep.annotations.rasterise import coverage
+from wsiprep.annotations.rasterise import plane_coverage
 from wsiprep.annotations.repair import repair_ring
 from wsiprep.geometry import Box
 
@@ -61,7 +61,9 @@ def test_every_pixel_agrees_with_rational_arithmetic(points, downsample, x, y):
     polygon = star_shaped(points)
     assume(polygon.is_valid and polygon.area > 0)
     box = Box(x, y, 15, 13)
-    assert (coverage(from_geometries([polygon]), box, downsample) == oracle(rational(polygon), box, downsample)).all()
+    assert (
+        plane_coverage(from_geometries([polygon]), box, downsample) == oracle(rational(polygon), box, downsample)
+    ).all()
 
 
 @given(any_ring, st.sampled_from((3, 5, 7)))
@@ -69,7 +71,9 @@ def test_odd_downsamples_agree_with_rational_arithmetic(points, downsample):
     polygon = star_shaped(points)
     assume(polygon.is_valid and polygon.area > 0)
     box = Box(-1, -1, 8, 8)
-    assert (coverage(from_geometries([polygon]), box, downsample) == oracle(rational(polygon), box, downsample)).all()
+    assert (
+        plane_coverage(from_geometries([polygon]), box, downsample) == oracle(rational(polygon), box, downsample)
+    ).all()
 
 
 quarters = st.integers(9, 16).map(lambda k: k / 4)
@@ -84,7 +88,7 @@ def test_holes_agree_with_rational_arithmetic(inner, margins):
     assert shell.contains_properly(hole)
     polygon = shapely.Polygon(shell.exterior, [hole.exterior])
     box = Box(-5, -5, 24, 24)
-    assert (coverage(from_geometries([polygon]), box, 1) == oracle(rational(polygon), box, 1)).all()
+    assert (plane_coverage(from_geometries([polygon]), box, 1) == oracle(rational(polygon), box, 1)).all()
 
 
 @given(any_ring)
@@ -93,7 +97,7 @@ def test_repaired_rings_are_even_odd_of_the_drawn_ring(points):
     assume(repaired.area is not None)
     box = Box(-2, -2, 17, 17)
     drawn = [[(Fraction(x), Fraction(y)) for x, y in points.tolist()]]
-    got = coverage(from_geometries([repaired.area]), box, 1)
+    got = plane_coverage(from_geometries([repaired.area]), box, 1)
     # Crossing points are rounded to float64, so only centres that lie on the drawn line may differ.
     differing = np.argwhere(got != oracle(drawn, box, 1))
     line = shapely.LinearRing(points)
@@ -109,10 +113,10 @@ def cuts(length: int) -> st.SearchStrategy[list[int]]:
 def test_tiles_sum_to_the_whole(all_points, columns, rows, downsample):
     areas = [ring.area for points in all_points if (ring := repair_ring(points, "even-odd")).area is not None]
     table = from_geometries(areas)
-    whole = coverage(table, Box(-4, -4, 24, 20), downsample)
+    whole = plane_coverage(table, Box(-4, -4, 24, 20), downsample)
     for top, bottom in itertools.pairwise(rows):
         for left, right in itertools.pairwise(columns):
-            tile = coverage(table, Box(left - 4, top - 4, right - left, bottom - top), downsample)
+            tile = plane_coverage(table, Box(left - 4, top - 4, right - left, bottom - top), downsample)
             assert (tile == whole[top:bottom, left:right]).all()
 
 
@@ -121,7 +125,7 @@ def test_triangles_that_share_edges_partition_the_pixels(points, downsample):
     triangles = list(shapely.delaunay_triangles(shapely.MultiPoint(points)).geoms)
     assume(triangles)
     box = Box(-3, -3, 20, 20)
-    each = [coverage(from_geometries([t]), box, downsample).astype(int) for t in triangles]
+    each = [plane_coverage(from_geometries([t]), box, downsample).astype(int) for t in triangles]
     total = np.sum(each, axis=0)
     assert total.max() <= 1
     inside = shapely.union_all(triangles).buffer(-1e-9)
@@ -140,7 +144,7 @@ def test_any_shared_line_divides_without_gap_or_overlap(line, left, right):
     other = shapely.Polygon([(150, top), (150, bottom), *reversed(ordered)])
     assume(one.is_valid and other.is_valid)
     box = Box(-20, -10, 90, 80)
-    a, b = (coverage(from_geometries([g]), box, 1) for g in (one, other))
+    a, b = (plane_coverage(from_geometries([g]), box, 1) for g in (one, other))
     centres = np.arange(-10, 70) + 0.5
     between = (centres >= top) & (centres < bottom)
     assert not (a & b).any()
@@ -151,7 +155,7 @@ def test_any_shared_line_divides_without_gap_or_overlap(line, left, right):
 def test_the_filled_area_is_within_the_outline_of_the_true_one(points):
     polygon = star_shaped(points)
     assume(polygon.is_valid and polygon.area > 0)
-    filled = int(coverage(from_geometries([polygon]), Box(-3, -3, 20, 20), 1).sum())
+    filled = int(plane_coverage(from_geometries([polygon]), Box(-3, -3, 20, 20), 1).sum())
     # A pixel can be wrong only where the outline passes within half its diagonal.
     band = polygon.length * math.sqrt(2) + math.pi / 2
     assert abs(filled - polygon.area) <= band
@@ -173,5 +177,5 @@ def test_a_large_ragged_outline_agrees_with_rational_arithmetic_on_its_edge(down
     assert polygon.is_valid
     for x, y in points[::80]:
         box = Box(int(x) // downsample - 3, int(y) // downsample - 3, 7, 7)
-        got = coverage(from_geometries([polygon]), box, downsample)
+        got = plane_coverage(from_geometries([polygon]), box, downsample)
         assert (got == oracle(rational(polygon), box, downsample)).all()

@@ -2,9 +2,11 @@
 
 from wsiprep.annotations.asap import read_asap
 from wsiprep.annotations.geojson import read_regions, write_regions
-from wsiprep.annotations.labelmap import Fractions, LabelMap, LabelSpec
+from wsiprep.annotations.labelmap import LabelMap
+from wsiprep.annotations.labelspec import LabelSpec
 from wsiprep.annotations.reading import KNOWN_FORMATS, read_annotations
-from wsiprep.annotations.regions import AnnotationSet, Region
+from wsiprep.annotations.regions import AnnotationSet, Region, SlideFrame
+from wsiprep.annotations.source import Fractions, LabelSource
 from wsiprep.annotations.writers import write_asap
 
 __all__ = [
@@ -12,8 +14,10 @@ __all__ = [
     "AnnotationSet",
     "Fractions",
     "LabelMap",
+    "LabelSource",
     "LabelSpec",
     "Region",
+    "SlideFrame",
     "read_annotations",
     "read_asap",
     "read_regions",

@@ -1,65 +1,36 @@
 """What the regions of one slide say about its pixels: masks by the centre rule, shares by exact area.
 
-Order of precedence at any place: ignore (255), then background (0), then the first label of the
-recipe, then the second ..., then what the annotation state says of places outside all regions.
+Order of precedence at any place: outside every region of interest, where there are any (255), ignore
+(255), then background (0), then the first label of the recipe, then the second ..., then what the
+annotation state says of places outside all regions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import shapely
 
 from wsiprep.annotations import areas, edges, rasterise
-from wsiprep.annotations.regions import BACKGROUND_REGION, IGNORE_REGION, SPECIAL_LABELS, Region
+from wsiprep.annotations.labelspec import LabelSpec
+from wsiprep.annotations.regions import (
+    BACKGROUND_REGION,
+    IGNORE_REGION,
+    ROI_REGION,
+    SPECIAL_LABELS,
+    Region,
+)
+from wsiprep.annotations.source import Fractions, Ints, Shares
 from wsiprep.config import BACKGROUND, IGNORE
 from wsiprep.errors import AnnotationError, UsageError
-from wsiprep.geometry import Box, Size, Spacing
+from wsiprep.geometry import PixelGrid, Size, Spacing
 from wsiprep.manifest import AnnotationState
 
-Cells = npt.NDArray[np.int64]
-Shares = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSpec:
-    """Which labels there are, in the recipe's order, and what places outside all regions mean.
-
-    ``exhaustive`` and ``normal``: background; ``partial`` and ``none``: not annotated.
-    """
-
-    labels: tuple[str, ...]
-    state: AnnotationState
-
-    def __post_init__(self) -> None:
-        if self.state not in get_args(AnnotationState):
-            expected = ", ".join(get_args(AnnotationState))
-            raise UsageError("unknown annotation state", got=self.state, expected=expected)
-        if not self.labels or len(set(self.labels)) != len(self.labels) or set(self.labels) & set(SPECIAL_LABELS):
-            raise UsageError("labels must be given, differ and not be reserved", got=", ".join(self.labels))
-
-    @property
-    def outside(self) -> int:
-        """Mask value of pixels of the slide in no region."""
-        return BACKGROUND if self.state in ("exhaustive", "normal") else IGNORE
-
-
-@dataclass(frozen=True, slots=True)
-class Fractions:
-    """Shares of cells, each of the part of the cell that lies on the slide (0 where none does).
-
-    Attributes:
-        annotated: float64 (n,), share that somebody looked at.
-        per_label: label -> float64 (n,), share that carries the label.
-    """
-
-    annotated: Shares
-    per_label: dict[str, Shares]
+__all__ = ["Fractions", "LabelMap", "LabelSpec"]
 
 
 class LabelMap:
@@ -103,49 +74,74 @@ class LabelMap:
     def _geometries(self, label: str) -> list[shapely.Geometry]:
         return [region.geometry for region in self.regions if region.label == label]
 
-    def mask(self, box: Box, downsample: int) -> npt.NDArray[np.uint8]:
-        """Label of each pixel of a box by the centre rule.
+    def mask(self, grid: PixelGrid) -> npt.NDArray[np.uint8]:
+        """Label of each pixel by the centre rule.
 
         Args:
-            box: in pixels of the plane at ``downsample``; may reach over the slide's border.
-            downsample: N >= 1.
+            grid: of the patch; may reach over the slide's border.
 
         Returns:
-            uint8 (height, width): 0 background, 1.. labels, 255 not annotated or outside the plane
-            (whose partial border pixels, ceil(size / N), are inside).
+            uint8 (height, width): 0 background, 1.. labels, 255 not annotated, outside every region of
+            interest, or outside the slide (a pixel that the border cuts is inside: its part on the slide counts).
         """
-        if downsample < 1:
-            raise UsageError("a downsample must be at least 1", got=downsample)
-        result = np.full((box.height_px, box.width_px), IGNORE, dtype=np.uint8)
-        plane = self.size.reduced(downsample)
-        inner = box.intersection(Box(0, 0, plane.width_px, plane.height_px))
-        if inner.area_px == 0:
-            return result
-        top, left = inner.y - box.y, inner.x - box.x
-        view = result[top : top + inner.height_px, left : left + inner.width_px]
-        view[...] = self.spec.outside
+        result = np.full((grid.height_px, grid.width_px), self.spec.outside, dtype=np.uint8)
         for value, table in self._painters:
-            np.copyto(view, np.uint8(value), where=rasterise.coverage(table, inner, downsample))
+            np.copyto(result, np.uint8(value), where=rasterise.coverage(table, grid))
+        if self._rois is not None:
+            np.copyto(result, np.uint8(IGNORE), where=~rasterise.coverage(self._rois, grid))
+        _blank_outside(result, grid, self.size, IGNORE)
         return result
 
-    def fractions(self, x_lv0: Cells, y_lv0: Cells, width_lv0: int, height_lv0: int) -> Fractions:
+    def inside_roi(self, grid: PixelGrid) -> npt.NDArray[np.bool_] | None:
+        """bool (height, width): pixels whose centre lies in a region of interest; None where there are none."""
+        return None if self._rois is None else rasterise.coverage(self._rois, grid)
+
+    def instances(self, grid: PixelGrid) -> npt.NDArray[np.int32]:
+        """See ``LabelSource.instances``: every labelled region is an object, the first in the file on top.
+
+        What the mask says otherwise (another label, background, ignore) is cut off; a region that falls into
+        several pieces in the grid (4-connected) is as many objects.
+        """
+        mask = self.mask(grid)
+        found = np.zeros(mask.shape, dtype=np.int32)
+        for number, (value, table) in enumerate(self._objects, start=1):
+            here = rasterise.coverage(table, grid) & (found == 0) & (mask == value)
+            np.copyto(found, np.int32(number), where=here)
+        return in_order(found)
+
+    @cached_property
+    def _objects(self) -> tuple[tuple[int, edges.EdgeTable], ...]:
+        values = {label: value for value, label in enumerate(self.spec.labels, start=1)}
+        return tuple(
+            (values[region.label], edges.from_geometries([region.geometry]))
+            for region in self.regions
+            if region.label in values
+        )
+
+    @cached_property
+    def _rois(self) -> edges.EdgeTable | None:
+        geometries = self._geometries(ROI_REGION)
+        return edges.from_geometries(geometries) if geometries else None
+
+    def fractions(self, x_lv0: Ints, y_lv0: Ints, width_lv0: Ints | int, height_lv0: Ints | int) -> Fractions:
         """Exact shares of cells, from the polygons.
 
         Args:
             x_lv0, y_lv0: int64 (n,), upper left corners in level-0 pixels.
-            width_lv0, height_lv0: of every cell.
+            width_lv0, height_lv0: int64 (n,) or one number for every cell.
 
         Returns:
             shares of each cell's area on the slide, exact to about 1e-11 and exactly 0 or 1 where nothing
             or everything is covered.
         """
-        if width_lv0 < 1 or height_lv0 < 1:
-            raise UsageError("a cell needs a positive size", got=(width_lv0, height_lv0))
         x, y = np.asarray(x_lv0, dtype=np.int64), np.asarray(y_lv0, dtype=np.int64)
         if x.ndim != 1 or x.shape != y.shape:
             raise UsageError("x and y of cells must be vectors of one length", got=(x.shape, y.shape))
-        x_start, x_end = (np.clip(v, 0, self.size.width_px).astype(np.float64) for v in (x, x + width_lv0))
-        y_start, y_end = (np.clip(v, 0, self.size.height_px).astype(np.float64) for v in (y, y + height_lv0))
+        width, height = (np.broadcast_to(np.asarray(v, np.int64), x.shape) for v in (width_lv0, height_lv0))
+        if len(x) and min(int(width.min()), int(height.min())) < 1:
+            raise UsageError("a cell needs a positive size", got=(int(width.min()), int(height.min())))
+        x_start, x_end = (np.clip(v, 0, self.size.width_px).astype(np.float64) for v in (x, x + width))
+        y_start, y_end = (np.clip(v, 0, self.size.height_px).astype(np.float64) for v in (y, y + height))
         whole = (x_end - x_start) * (y_end - y_start)
         exists = whole > 0
         divisor = np.where(exists, whole, 1.0)
@@ -155,7 +151,7 @@ class LabelMap:
             return part
 
         per_label = {label: share(self._label_edges[label]) for label in self.spec.labels}
-        if self.spec.outside == BACKGROUND:
+        if self.spec.outside == BACKGROUND and self._rois is None:
             annotated = np.where(exists, 1.0 - share(self._ignore_edges), 0.0)
         else:
             annotated = share(self._annotated_edges)
@@ -178,7 +174,7 @@ class LabelMap:
         resolved = {}
         for label in self.spec.labels:
             whole = self._union_of(label)
-            resolved[label] = _minus(whole, taken)
+            resolved[label] = self._within_rois(_minus(whole, taken))
             taken = _union([taken, whole])
         return resolved
 
@@ -195,8 +191,57 @@ class LabelMap:
 
     @cached_property
     def _annotated_edges(self) -> edges.EdgeTable:
-        seen = _union([region.geometry for region in self.regions if region.label != IGNORE_REGION])
+        if self.spec.outside == BACKGROUND:
+            seen = self._union_of(ROI_REGION)
+        else:
+            outlined = [r.geometry for r in self.regions if r.label not in (IGNORE_REGION, ROI_REGION)]
+            seen = self._within_rois(_union(outlined))
         return edges.from_geometries([_minus(seen, self._union_of(IGNORE_REGION))])
+
+    def _within_rois(self, geometry: shapely.Geometry) -> shapely.Geometry:
+        if self._rois is None:
+            return geometry
+        try:
+            return _polygons(shapely.intersection(geometry, self._union_of(ROI_REGION)))
+        except shapely.errors.GEOSException as error:
+            raise AnnotationError(
+                "the part within the regions of interest cannot be computed", got=str(error)
+            ) from error
+
+
+def _blank_outside(mask: npt.NDArray[np.uint8], grid: PixelGrid, size: Size, value: int) -> None:
+    """Set the pixels that have no part on the slide."""
+    box = grid.box_lv0
+    for axis, start, length, count, limit in (
+        (1, box.x, box.width_px, grid.width_px, size.width_px),
+        (0, box.y, box.height_px, grid.height_px, size.height_px),
+    ):
+        # Pixel k reaches from start + k l / c to start + (k + 1) l / c: it must end after 0 and begin before the limit.
+        before = min(count, max(0, -start * count // length))
+        after = min(count, max(0, -(-(limit - start) * count // length)))
+        outside = np.ones(count, dtype=bool)
+        outside[before:after] = False
+        if outside.any():
+            mask[(slice(None),) * axis + (outside,)] = value
+
+
+def in_order(found: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Objects cut into their 4-connected pieces and numbered 1, 2, ... in the order of their first pixel.
+
+    Args:
+        found: int32 (H, W), one number an object, 0 for none.
+    """
+    pieces = np.zeros(found.shape, dtype=np.int64)
+    total = 0
+    for number in np.unique(found[found != 0]).tolist():
+        count, labels = cv2.connectedComponents((found == number).astype(np.uint8), connectivity=4)
+        pieces[labels > 0] = labels[labels > 0] + total
+        total += count - 1
+    values, first = np.unique(pieces, return_index=True)
+    order = np.argsort(first[values != 0], kind="stable")
+    renumber = np.zeros(total + 1, dtype=np.int32)
+    renumber[values[values != 0][order]] = np.arange(1, len(order) + 1, dtype=np.int32)
+    return renumber[pieces]
 
 
 def _union(geometries: Sequence[shapely.Geometry]) -> shapely.Geometry:

@@ -7,67 +7,101 @@ x <= centre counts. Polygons are never clipped to the box, so tiles sum to the w
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from wsiprep.annotations.edges import EdgeTable, Floats, Ints
-from wsiprep.geometry import Box
+from wsiprep.geometry import Box, PixelGrid
 
 MAX_STRIP_PX = 1 << 22
-"""Pixels rasterised at once; larger boxes are done in strips of rows."""
+"""Pixels rasterised at once; larger grids are done in strips of rows."""
 
 MAX_CROSSINGS = 1 << 22
 """Edge-row pairs handled at once; denser strips are halved."""
 
 
-def first_centre(value: Floats, downsample: int) -> Ints:
-    """The lowest index k with (k + 1/2) N >= value, exactly."""
-    index = np.ceil(value / downsample - 0.5)
-    # The division rounds where N is no power of two; one step either way makes up for it.
-    index = np.where((index - 0.5) * downsample >= value, index - 1, index)
-    index = np.where((index + 0.5) * downsample < value, index + 1, index)
-    return index.astype(np.int64)
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The pixel centres of a grid along one axis: centre k lies at start + (2 k + 1) num / (2 den), num / den reduced.
+
+    Centres are compared as whole numbers, ``2 den centre``, so that a centre is the same number in every grid of
+    one scale that has it, wherever the grid begins.
+    """
+
+    start: int
+    num: int
+    den: int
+    count: int
+
+    @classmethod
+    def of(cls, start_lv0: int, length_lv0: int, count_px: int) -> Axis:
+        common = math.gcd(length_lv0, count_px)
+        return cls(start_lv0, length_lv0 // common, count_px // common, count_px)
+
+    def centres(self, k: Ints | int) -> Floats:
+        """Level-0 coordinates of the centres ``k``, correctly rounded."""
+        return (2 * self.den * self.start + (2 * np.asarray(k, np.int64) + 1) * self.num) / np.float64(2 * self.den)
+
+    def first(self, value: Floats) -> Ints:
+        """The lowest k in [0, count] whose centre is at or beyond each value (``count`` where none is)."""
+        scaled, origin = value * (2 * self.den), 2 * self.den * self.start
+        index = np.ceil((scaled - origin) / (2 * self.num) - 0.5)
+        # The division rounds; one step either way makes up for it.
+        index = np.where(origin + (2 * index - 1) * self.num >= scaled, index - 1, index)
+        index = np.where(origin + (2 * index + 1) * self.num < scaled, index + 1, index)
+        return np.clip(index, 0, self.count).astype(np.int64)
 
 
-def coverage(edges: EdgeTable, box: Box, downsample: int) -> npt.NDArray[np.bool_]:
-    """Pixels of ``box`` whose centre lies in any of the table's geometries.
+def coverage(edges: EdgeTable, grid: PixelGrid) -> npt.NDArray[np.bool_]:
+    """Pixels of ``grid`` whose centre lies in any of the table's geometries.
 
     Args:
         edges: of valid polygons (even-odd within a geometry, union over geometries).
-        box: in pixels of the plane at ``downsample``; may reach anywhere.
-        downsample: N; pixel (i, j) has its centre at level-0 ((i + 1/2) N, (j + 1/2) N).
+        grid: may reach anywhere.
 
     Returns:
         bool (height, width).
     """
-    covered = np.zeros((box.height_px, box.width_px), dtype=bool)
-    rows = max(1, MAX_STRIP_PX // (box.width_px + 1))
-    for top in range(0, box.height_px, rows):
-        strip = Box(box.x, box.y + top, box.width_px, min(rows, box.height_px - top))
-        _cover_strip(edges, strip, downsample, covered[top : top + strip.height_px])
+    covered = np.zeros((grid.height_px, grid.width_px), dtype=bool)
+    box = grid.box_lv0
+    across = Axis.of(box.x, box.width_px, grid.width_px)
+    down = Axis.of(box.y, box.height_px, grid.height_px)
+    rows = max(1, MAX_STRIP_PX // (grid.width_px + 1))
+    for top in range(0, grid.height_px, rows):
+        _cover_strip(edges, across, down, top, covered[top : top + rows])
     return covered
 
 
-def _cover_strip(edges: EdgeTable, strip: Box, downsample: int, out: npt.NDArray[np.bool_]) -> None:
-    chosen = edges.between((strip.y + 0.5) * downsample, (strip.y_end - 0.5) * downsample)
+def plane_coverage(edges: EdgeTable, box: Box, downsample: int) -> npt.NDArray[np.bool_]:
+    """As ``coverage`` for a box of the plane at an integer downsample; empty boxes are allowed."""
+    if box.area_px == 0:
+        return np.zeros((box.height_px, box.width_px), dtype=bool)
+    return coverage(edges, PixelGrid.of_plane(box, downsample))
+
+
+def _cover_strip(edges: EdgeTable, across: Axis, down: Axis, top: int, out: npt.NDArray[np.bool_]) -> None:
+    """Cover the rows [top, top + len(out)) of a grid."""
+    bottom = top + len(out)
+    chosen = edges.between(float(down.centres(top)), float(down.centres(bottom - 1)))
     # A geometry left of all centres, or right of them, fills nothing.
-    chosen = edges.of_regions_between(chosen, (strip.x + 0.5) * downsample, (strip.x_end - 0.5) * downsample)
+    chosen = edges.of_regions_between(chosen, float(across.centres(0)), float(across.centres(across.count - 1)))
     if len(chosen) == 0 or out.size == 0:
         return
-    first = np.clip(first_centre(edges.y_top[chosen], downsample), strip.y, strip.y_end)
-    last = np.clip(first_centre(edges.y_bottom[chosen], downsample), strip.y, strip.y_end)
+    first = np.clip(down.first(edges.y_top[chosen]), top, bottom)
+    last = np.clip(down.first(edges.y_bottom[chosen]), top, bottom)
     heights = last - first
-    if heights.sum() > MAX_CROSSINGS and strip.height_px > 1:
-        half = strip.height_px // 2
-        _cover_strip(edges, Box(strip.x, strip.y, strip.width_px, half), downsample, out[:half])
-        rest = Box(strip.x, strip.y + half, strip.width_px, strip.height_px - half)
-        _cover_strip(edges, rest, downsample, out[half:])
+    if heights.sum() > MAX_CROSSINGS and bottom - top > 1:
+        half = (bottom - top) // 2
+        _cover_strip(edges, across, down, top, out[:half])
+        _cover_strip(edges, across, down, top + half, out[half:])
         return
     pair_edge = np.repeat(chosen, heights)
     pair_row = np.arange(len(pair_edge)) - np.repeat(np.cumsum(heights) - heights, heights) + np.repeat(first, heights)
-    x = edges.crossings(pair_edge, (pair_row + 0.5) * downsample)
-    column = np.clip(first_centre(x, downsample), strip.x, strip.x_end) - strip.x
-    _fill(edges.region[pair_edge], pair_row - strip.y, column, out)
+    x = edges.crossings(pair_edge, down.centres(pair_row))
+    _fill(edges.region[pair_edge], pair_row - top, across.first(x), out)
 
 
 def _fill(region: Ints, row: Ints, column: Ints, out: npt.NDArray[np.bool_]) -> None:

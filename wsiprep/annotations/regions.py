@@ -8,13 +8,18 @@ from typing import TypeAlias
 
 import shapely
 
+from wsiprep.geometry import Box, Size, Spacing
+
 BACKGROUND_REGION = "background"
 """Label of regions that are cut out of all others after the union."""
 
 IGNORE_REGION = "ignore"
 """Label of regions whose pixels become 255, whatever else lies there."""
 
-SPECIAL_LABELS = (BACKGROUND_REGION, IGNORE_REGION)
+ROI_REGION = "roi"
+"""Label of regions of interest: where a slide has any, only what lies inside one is annotated."""
+
+SPECIAL_LABELS = (BACKGROUND_REGION, IGNORE_REGION, ROI_REGION)
 
 Area: TypeAlias = shapely.Polygon | shapely.MultiPolygon
 
@@ -30,6 +35,8 @@ class Region:
         name: the name that the annotator's program gave it.
         kind: the shape as the file calls it ("Polygon", "Rectangle", "Spline").
         line: 1-based line of the file that it starts on, None where the format has no lines.
+        author: who drew it, "" where the file does not say.
+        date: when, as the file says.
     """
 
     label: str
@@ -38,6 +45,27 @@ class Region:
     name: str = ""
     kind: str = "Polygon"
     line: int | None = None
+    author: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlideFrame:
+    """What a reader of annotations may know of their slide.
+
+    Attributes:
+        size: of level 0.
+        spacing: um/px of level 0 as the file says, None where it says nothing.
+        name: the slide's file name.
+        properties: facts of the header under OpenSlide's names, such as ``hamamatsu.XOffsetFromSlideCentre``.
+        bounds: the scanned part of level 0, where the file names one.
+    """
+
+    size: Size
+    spacing: Spacing | None = None
+    name: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    bounds: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)

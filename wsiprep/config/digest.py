@@ -29,8 +29,12 @@ def recipe_digest(recipe: Recipe) -> str:
 
 def survey_digest(recipe: Recipe) -> str:
     """Digest of the parts that ``survey`` reads, so that a new split or keep rule surveys nothing again."""
-    parts = {"labels", "downsample", "spacing_um", "expect_um", "pixels", "backend", "annotations", "tissue", "sources"}
-    sampling = recipe.sampling.model_dump(mode="json", include={"kind", "patch_size_px", "stride_px", "edge"})
+    parts = {
+        "labels", "downsample", "spacing_um", "expect_um", "pixels", "resample", "icc", "backend", "annotations",
+        "collection", "tissue", "sources",
+    }  # fmt: skip
+    cells = {"kind", "patch_size_px", "stride_px", "edge", "origin", "aspect", "anchor", "outside_roi"}
+    sampling = recipe.sampling.model_dump(mode="json", include=cells)
     stain = {"fit": recipe.stain.method != "none", "sample_cells": recipe.stain.sample_cells}
     return digest_of([recipe.model_dump(mode="json", include=parts), sampling, stain])
 
@@ -43,6 +47,10 @@ def plan_digest(recipe: Recipe) -> str:
 
 def pack_digest(recipe: Recipe) -> str:
     """Digest of the parts that ``pack`` reads beside its slice of the plan."""
-    parts = {"labels", "pixels", "backend", "stain", "store", "sources", "synthetic"}
-    size = recipe.sampling.model_dump(mode="json", include={"patch_size_px", "edge"})
+    parts = {
+        "labels", "pixels", "resample", "icc", "backend", "stain", "store", "sources", "synthetic", "max_damaged",
+        "collection",
+    }  # fmt: skip
+    size = recipe.sampling.model_dump(mode="json", include={"patch_size_px", "edge", "pad", "outside_roi"})
+    size["instances"] = recipe.annotations.instances
     return digest_of([recipe.model_dump(mode="json", include=parts), size])

@@ -19,9 +19,12 @@ BACKGROUND = 0
 """Mask value of annotated pixels that carry none of the recipe's labels."""
 
 LABEL_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
-RESERVED_GROUPS = ("background", "ignore", "drop")
+RESERVED_GROUPS = ("background", "ignore", "roi", "drop")
+"""What a group may become beside a label; annotations/regions.py says what each does to a mask."""
+
 RESERVED_LABELS = (*RESERVED_GROUPS, "tissue", "annotated")
 
+AnnotationFormat = Literal["auto", "asap", "imagescope", "ndpa", "geojson", "labelme", "coco", "dsa", "raster"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 
@@ -32,18 +35,48 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
+class RasterLabels(Section):
+    """How the values of a label raster or an instance map become labels."""
+
+    values: dict[int, str] = Field(
+        default_factory=dict,
+        description="value of a pixel -> a label of this recipe, background or ignore; a value that is not listed "
+        "is an error. With instances, values of the class that a row or channel names are not listed here",
+    )
+    channels: tuple[str, ...] = Field(
+        (), description="labels (or background, ignore) of the last axis of a stack of masks, such as PanNuke's six"
+    )
+    overlap: Literal["first", "last", "error"] = Field(
+        "error", description="which channel wins where several are set; error refuses the tile"
+    )
+    instances: bool = Field(False, description="values are ids of instances (0 is none), all of the label given below")
+    label: str | None = Field(None, description="the label of every instance of an instance map without classes")
+    variable: str = Field("inst_map", description="variable of a .mat file")
+    spacing_um: Positive | None = Field(None, description="um/px of the raster where its file says none")
+
+
 class Annotations(Section):
     """How groups of an annotation file become labels."""
 
+    format: AnnotationFormat = Field(
+        "auto", description="format of the annotation files; auto takes it from the content of each"
+    )
     groups: dict[str, str] = Field(
         default_factory=dict,
         description="group in the file -> a label of this recipe, or background (subtracted after the "
-        "union), ignore (255) or drop (left out, counted). Groups named like a label map to it.",
+        'union), ignore (255), roi (only inside is annotated) or drop (left out, counted). The group "" '
+        "stands for shapes without one. Groups named like a label map to it.",
     )
     unknown_group: Literal["error", "drop"] = Field("error", description="a group that is not mapped")
     invalid_rings: Literal["even-odd", "non-zero", "error"] = Field(
         "even-odd", description="the rule by which a self-intersecting ring becomes an area"
     )
+    annotators: Literal["choose", "union", "majority"] = Field(
+        "choose", description="what several people's readings of one slide become; choose takes `annotator`'s"
+    )
+    annotator: str | None = Field(None, description="whose reading choose takes; default the annotation column's")
+    instances: bool = Field(False, description="write an instance array: one id for each annotated object")
+    raster: RasterLabels = RasterLabels()
 
 
 class Tissue(Section):
@@ -61,10 +94,28 @@ class Tissue(Section):
 class Sampling(Section):
     """Where the cells lie."""
 
-    kind: Literal["grid"] = Field("grid", description="grid: a regular grid over the slide")
+    kind: Literal["grid", "roi", "box", "whole"] = Field(
+        "grid",
+        description="grid: a regular grid over the slide; roi: a grid in each region of interest; box: one crop "
+        "for each of them, scaled to the patch; whole: the whole slide or tile as one patch, scaled to it",
+    )
     patch_size_px: int = Field(512, ge=16, le=8192)
     stride_px: int | None = Field(None, ge=1, description="default: the patch size (no overlap)")
-    edge: Literal["drop", "pad"] = Field("drop", description="cells over the border: left out, or padded white / 255")
+    edge: Literal["drop", "pad"] = Field("drop", description="cells over the border: left out, or padded (mask 255)")
+    pad: Literal["white", "black"] = Field("white", description="colour of padded pixels")
+    origin: Literal["slide", "bounds"] = Field(
+        "slide", description="where a grid begins: corner of the slide, or of its scanned part (MIRAX, Leica)"
+    )
+    outside_roi: Literal["keep", "pad"] = Field(
+        "keep",
+        description="pixels of a cell outside its region of interest: as scanned, or padded; mask 255 either way",
+    )
+    aspect: Literal["expand", "stretch"] = Field(
+        "expand", description="box and whole: expand the shorter side to a square, or stretch it"
+    )
+    anchor: Literal["none", "lesion"] = Field(
+        "none", description="lesion: beside the grid, one cell centred on each annotated region that no kept cell meets"
+    )
     tumour_free_per_slide: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         0, description="cells with none of the kept labels: the n with the lowest hash, or all"
     )
@@ -165,6 +216,55 @@ class Training(Section):
     )
 
 
+class Collection(Section):
+    """How rows of the manifest whose slide is a folder or stack of ready-cut tiles are read."""
+
+    images: str = Field(
+        "{tile}.png", description="path of a tile in the folder, {tile} once; .npy stacks have no such pattern"
+    )
+    labels: str | None = Field(
+        None, description="path of its labels in the folder of the annotation column (or the same one), {tile} once"
+    )
+    table: str | None = Field(
+        None, description="CSV in the folder with a column tile and any of patient, tissue, split, fold, spacing_um"
+    )
+    tissue: str | None = Field(None, description=".npy with the tissue of each tile of a stack, such as types.npy")
+    patient: str | None = Field(
+        None, description="regular expression on the tile's name; its first group is the patient"
+    )
+    split: dict[str, str] = Field(
+        default_factory=dict, description="regular expression on the tile's name -> its split; the first match wins"
+    )
+
+    @field_validator("images", "labels")
+    @classmethod
+    def _one_place(cls, value: str | None) -> str | None:
+        if value is not None and value.count("{tile}") != 1:
+            raise ValueError(f"{value!r} needs {{tile}} exactly once")
+        return value
+
+    @field_validator("patient")
+    @classmethod
+    def _one_group(cls, value: str | None) -> str | None:
+        if value is not None and _compiled(value).groups < 1:
+            raise ValueError(f"{value!r} has no group, such as (TCGA-..-....)")
+        return value
+
+    @field_validator("split")
+    @classmethod
+    def _patterns(cls, value: dict[str, str]) -> dict[str, str]:
+        for pattern in value:
+            _compiled(pattern)
+        return value
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+
+
 class SourceOverride(Section):
     """What one source does differently; the manifest's ``source`` column picks it."""
 
@@ -172,6 +272,14 @@ class SourceOverride(Section):
     spacing_um: Positive | None = None
     expect_um: tuple[Positive, ...] | None = None
     groups: dict[str, str] | None = None
+    format: AnnotationFormat | None = Field(None, description="as annotations.format")
+    raster: RasterLabels | None = Field(None, description="as annotations.raster")
+    collection: Collection | None = Field(None, description="as collection")
+    resample: Literal["none", "area", "zoom"] | None = None
+    manifest: str | None = Field(
+        None, description="this source's own manifest, relative to the recipe; its rows need no source column"
+    )
+    data_root: str | None = Field(None, description="folder that its paths are relative to")
 
 
 class Recipe(Section):
@@ -191,9 +299,21 @@ class Recipe(Section):
     pixels: Literal["stored", "level0"] = Field(
         "stored", description="the pyramid's own level where it fits, or the area mean of level 0"
     )
+    resample: Literal["none", "area", "zoom"] = Field(
+        "none",
+        description="where spacing_um is no integer multiple of the file's: stop; area (the mean of level 0 under "
+        "each pixel); zoom (area, and collections may also be enlarged, labels by nearest)",
+    )
+    icc: Literal["ignore", "srgb"] = Field(
+        "ignore", description="srgb: colours are converted by the file's ICC profile; a file without one is an error"
+    )
+    max_damaged: Fraction = Field(
+        0.05, description="share of a slide's cells that may be undecodable (left out, listed) before the slide fails"
+    )
     mix_pixels: bool = Field(False, description="allow stored levels and area means in one dataset")
     backend: Literal["auto", "tiff", "openslide", "tiffslide"] = Field("auto", description="slide reader")
     annotations: Annotations = Annotations()
+    collection: Collection = Collection()
     tissue: Tissue = Tissue()
     sampling: Sampling = Sampling()
     keep: Keep = Keep()
@@ -275,6 +395,15 @@ class Recipe(Section):
             update |= {"downsample": override.downsample, "spacing_um": override.spacing_um}
         if override.expect_um is not None:
             update["expect_um"] = override.expect_um
-        if override.groups is not None:
-            update["annotations"] = self.annotations.model_copy(update={"groups": override.groups})
+        annotations = {
+            name: value
+            for name, value in (("groups", override.groups), ("format", override.format), ("raster", override.raster))
+            if value is not None
+        }
+        if annotations:
+            update["annotations"] = self.annotations.model_copy(update=annotations)
+        if override.collection is not None:
+            update["collection"] = override.collection
+        if override.resample is not None:
+            update["resample"] = override.resample
         return self.model_copy(update=update)

@@ -22,7 +22,7 @@ from wsiprep.annotations import LabelMap, read_regions
 from wsiprep.artifacts import DatasetTree, read_json, write_bytes
 from wsiprep.config import Recipe, pack_digest
 from wsiprep.errors import DataError, SlideError, StoreError
-from wsiprep.geometry import Box, Size
+from wsiprep.geometry import Box, PixelGrid, Size
 from wsiprep.manifest import SlideRow
 from wsiprep.progress import Reporter
 from wsiprep.slides import Plane, Slide, open_slide
@@ -75,7 +75,7 @@ class _Source:
         # A slide whose stains are nobody's own is kept as it is; its receipt and the report say so.
         if self.source_fit is not None and self.target_fit is not None and self.source_fit.origin != "reference":
             image = normalise(raw, self.source_fit, self.target_fit)
-        mask = self.labels.mask(box, n)
+        mask = self.labels.mask(PixelGrid.of_plane(box, n))
         record = PatchRecord(image=image, mask=mask, row=row)
         return record, SheetItem(image, raw, mask) if number in self.preview else None
 

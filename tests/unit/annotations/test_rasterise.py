@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import shapely
 
 from wsiprep.annotations import rasterise
 from wsiprep.annotations.edges import from_geometries
-from wsiprep.annotations.rasterise import coverage, first_centre
+from wsiprep.annotations.rasterise import Axis, plane_coverage
 from wsiprep.geometry import Box
 
 WHOLE = Box(0, 0, 40, 30)
 
 
 def cover(*geometries, box=WHOLE, downsample=1):
-    return coverage(from_geometries(geometries), box, downsample)
+    return plane_coverage(from_geometries(geometries), box, downsample)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 3), (40, 30)])
@@ -81,14 +83,23 @@ def test_strips_and_halved_strips_change_nothing(monkeypatch):
 
 
 def test_no_geometry_covers_nothing():
-    assert not coverage(from_geometries([]), WHOLE, 1).any()
+    assert not plane_coverage(from_geometries([]), WHOLE, 1).any()
     assert not cover(shapely.Polygon()).any()
 
 
-@pytest.mark.parametrize("downsample", [1, 2, 3, 5, 7, 12])
-def test_first_centre_is_exact_next_to_every_centre(downsample):
-    index = np.arange(-50, 200_000, 37)
-    centre = (index + 0.5) * downsample
-    assert (first_centre(centre, downsample) == index).all()
-    assert (first_centre(np.nextafter(centre, np.inf), downsample) == index + 1).all()
-    assert (first_centre(np.nextafter(centre, -np.inf), downsample) == index).all()
+@pytest.mark.parametrize(
+    ("length", "count"), [(1, 1), (2, 1), (3, 1), (5, 1), (7, 1), (12, 1), (2107, 512), (1133, 256)]
+)
+@pytest.mark.parametrize("start", [0, -911, 83_000])
+def test_the_first_centre_is_exact_next_to_every_centre(length, count, start):
+    axis = Axis.of(start, length * 5000, count * 5000)
+    index = np.arange(0, 5000 * count, 37 * count)
+    scaled = [Fraction(start) + Fraction((2 * int(k) + 1) * axis.num, 2 * axis.den) for k in index]
+    below = np.array([np.nextafter(float(c), -np.inf) if Fraction(float(c)) >= c else float(c) for c in scaled])
+    above = np.array([np.nextafter(float(c), np.inf) if Fraction(float(c)) <= c else float(c) for c in scaled])
+    margin = np.maximum(np.abs(below), 1) * 1e-13
+    assert (axis.first(below - margin) == index).all()
+    assert (axis.first(above + margin) == np.minimum(index + 1, axis.count)).all()
+    exact = [i for i, c in enumerate(scaled) if Fraction(float(c)) == c]
+    assert exact
+    assert (axis.first(np.array([float(scaled[i]) for i in exact])) == index[exact]).all()

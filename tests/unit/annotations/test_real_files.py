@@ -9,7 +9,7 @@ import pytest
 import shapely
 
 from wsiprep.annotations import LabelMap, read_annotations
-from wsiprep.geometry import Box, Size
+from wsiprep.geometry import Box, PixelGrid, Size
 
 CAMELYON = {"_0": "tumour", "_1": "tumour", "_2": "background"}
 LARGE = Size(100_000, 220_000)
@@ -60,7 +60,7 @@ def test_cells_by_the_papers_rule_from_polygons_and_from_masks(
     assert len(x) == cells
     exact = labels.fractions(x, y, side, side).per_label["tumour"]
     boxes = [Box(int(a) // downsample, int(b) // downsample, 512, 512) for a, b in zip(x, y, strict=True)]
-    masked = np.array([(labels.mask(box, downsample) == 1).mean() for box in boxes])
+    masked = np.array([(labels.mask(PixelGrid.of_plane(box, downsample)) == 1).mean() for box in boxes])
     for share in (exact, masked):
         assert int(((share >= 0.05) & (share <= 0.995)).sum()) == kept
         assert int((share > 0.995).sum()) == over
