@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
 
 import numpy as np
@@ -66,6 +67,10 @@ class SlideInfo:
         identity: ``slide_identity`` of the file, 64 hexadecimal digits.
         compression: codec of level 0 (``jpeg``, ``deflate``, ...), ``unknown`` behind OpenSlide.
         backend_note: why ``auto`` did not take an earlier backend, or ``""``.
+        properties: facts of the header under OpenSlide's names, from the list of ``properties.py`` alone: never
+            names, labels, dates or anything else that could tell a patient.
+        bounds: the part of level 0 that was scanned (``openslide.bounds-*``), None where the file names none.
+        icc_digest: sha256 (hexadecimal) of the ICC profile of level 0, ``""`` where there is none.
     """
 
     size: Size
@@ -78,6 +83,9 @@ class SlideInfo:
     identity: str
     compression: str
     backend_note: str
+    properties: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    bounds: Box | None = None
+    icc_digest: str = ""
 
     def level_at(self, factor: int) -> Level | None:
         """The level with exactly this integer downsample, or None."""
