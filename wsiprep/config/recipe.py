@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from wsiprep.config.dataset import DatasetSpec
+from wsiprep.config.section import Section
 
 IGNORE = 255
 """Mask value of pixels that nobody annotated; left out of losses, metrics and fractions."""
@@ -27,12 +30,6 @@ RESERVED_LABELS = (*RESERVED_GROUPS, "tissue", "annotated")
 AnnotationFormat = Literal["auto", "asap", "imagescope", "ndpa", "geojson", "labelme", "coco", "dsa", "raster"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-
-
-class Section(BaseModel):
-    """A frozen part of a recipe; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class RasterLabels(Section):
@@ -114,8 +111,9 @@ class Sampling(Section):
         "expand", description="box and whole: expand the shorter side to a square, or stretch it"
     )
     anchor: Literal["none", "lesion"] = Field(
-        "none", description="lesion: beside the grid, one cell centred on each annotated region that no kept cell meets"
+        "none", description="lesion: beside the grid, one cell centred on each small region that no kept cell meets"
     )
+    anchor_min: Fraction = Field(0.0, description="least share of kept labels in such a cell, in place of a rule's min")
     tumour_free_per_slide: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
         0, description="cells with none of the kept labels: the n with the lowest hash, or all"
     )
@@ -327,6 +325,9 @@ class Recipe(Section):
     data_root: str | None = Field(
         None, description="folder that the manifest's paths are relative to; not in the digest"
     )
+    dataset: DatasetSpec | None = Field(
+        None, description="what is known of a published dataset, see [datasets](datasets.md); not in the digest"
+    )
 
     @field_validator("labels")
     @classmethod
@@ -355,6 +356,8 @@ class Recipe(Section):
         for name, source in self.sources.items():
             if source.downsample is not None and source.spacing_um is not None:
                 raise ValueError(f"source {name!r}: give one of downsample and spacing_um")
+        if self.dataset is not None and self.dataset.licence.spdx != self.licence:
+            raise ValueError(f"licence {self.licence!r} is not the dataset section's {self.dataset.licence.spdx!r}")
         return self
 
     @model_validator(mode="after")
