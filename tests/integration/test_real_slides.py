@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pipelinecases import build, run
 
-from wsiprep.annotations import LabelMap, read_annotations, read_regions
+from wsiprep.annotations import LabelMap, SlideFrame, read_annotations, read_regions
 from wsiprep.artifacts import DatasetTree
 from wsiprep.config import recipe_from_mapping
 from wsiprep.geometry import Box, PixelGrid, Size
@@ -128,7 +128,7 @@ def test_patches_are_the_slide_and_its_regions(atlas: Atlas, slide_id: str) -> N
         plane = Plane(slide, downsample, "stored")
         assert plane.from_stored
         # From the XML itself, not from what survey wrote down.
-        regions = read_annotations(row.annotation, recipe, slide.info.size).regions
+        regions = read_annotations(row.annotation, recipe, SlideFrame(slide.info.size)).regions
         labels = LabelMap(regions, ("tumour",), "exhaustive", slide.info.size)
         for i in numbers:
             image, mask, columns = dataset.read(i)
@@ -163,10 +163,10 @@ CAMELYON = {"name": "camelyon", "downsample": 4, "labels": ["tumour"],
 def camelyon_plan(folder: Path, name: str) -> Any:
     """The plan of one real annotation file on a slide that is just large enough, all of it tissue."""
     recipe = recipe_from_mapping(CAMELYON)
-    found = read_annotations(folder / f"{name}.xml", recipe, Size(1 << 20, 1 << 20))
+    found = read_annotations(folder / f"{name}.xml", recipe, SlideFrame(Size(1 << 20, 1 << 20)))
     reach = np.max([r.geometry.bounds[2:] for r in found.regions], axis=0)
     size = Size(*((math.ceil(v / 1024) + 4) * 1024 for v in reach))
-    found = read_annotations(folder / f"{name}.xml", recipe, size)
+    found = read_annotations(folder / f"{name}.xml", recipe, SlideFrame(size))
     labels = LabelMap(found.regions, recipe.labels, "exhaustive", size)
     cells = grid_cells(size, 4, recipe.sampling)
     side = cells.side_lv0

@@ -1,180 +1,102 @@
-"""ASAP XML -> regions: groups to labels, shapes to valid areas, everything else counted."""
+"""ASAP XML -> shapes: points in their order, rectangles completed, groups with their ancestors."""
 
 from __future__ import annotations
 
-import difflib
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import shapely
 
-from wsiprep.annotations.asap_xml import AsapFile, Shape, parse_asap
-from wsiprep.annotations.edges import Floats
-from wsiprep.annotations.regions import AnnotationSet, Area, Region
-from wsiprep.annotations.repair import repair_ring
+from wsiprep.annotations.asap_xml import AsapFile, AsapShape, parse_asap
+from wsiprep.annotations.edges import Floats, Ints
+from wsiprep.annotations.regions import AnnotationSet, SlideFrame
+from wsiprep.annotations.resolve import resolve
+from wsiprep.annotations.shapes import Mark, ParsedFile, Shape, box_ring
+from wsiprep.annotations.xml_stream import MAX_DEPTH
 from wsiprep.config import Recipe
 from wsiprep.errors import AnnotationError
 from wsiprep.geometry import Size
 
 _AREAS = ("Polygon", "Rectangle", "Spline")
 _NO_AREA = {"Dot": "dots", "PointSet": "point_sets", "Measurement": "measurements"}
-_DROP = "drop"
+_CORNERS = 4
 
 
 def read_asap(path: str | Path, recipe: Recipe, size: Size) -> AnnotationSet:
-    """The regions of an ASAP file under a recipe.
-
-    Points are taken in their ``Order``. A rectangle has its four corners, or two opposite ones. A spline
-    is the polygon through its points (counted ``splines``). Dots, point sets and measurements have no
-    area and are left out (counted). The group decides the label by ``recipe.group_map``; a group that is
-    not mapped takes the mapping of its nearest mapped ancestor.
-
-    Counts (those that fired): ``annotations``, ``splines``, ``dots``, ``point_sets``, ``measurements``,
-    ``dropped_groups`` (mapped to drop), ``dropped_unknown_groups``, ``repeated_vertices``,
-    ``repaired_rings``, ``dropped_degenerate``, ``order_gaps``, ``outside_slide`` (vertices, kept),
-    ``outside_regions`` (regions whose bounds lie off the slide, kept).
-
-    Args:
-        path: the XML file.
-        recipe: groups, labels and rules (``recipe.for_source`` applied).
-        size: of level 0.
+    """The regions of an ASAP file under a recipe, for a slide of which only the size is known.
 
     Raises:
-        AnnotationError: with file and line: everything that is not ASAP, unknown groups and shapes, two
-            points of one Order, invalid rings where the recipe says ``error``.
+        AnnotationError: as :func:`parse_asap_file` and ``resolve``.
     """
+    frame = SlideFrame(size)
     path = Path(path)
-    return _Reading(path, parse_asap(path), recipe, size).run()
+    return resolve(parse_asap_file(path, frame), path, recipe, frame)
 
 
-class _Reading:
-    """One file on its way to regions: the counters and notes that all steps add to."""
+def parse_asap_file(path: Path, frame: SlideFrame) -> ParsedFile:  # noqa: ARG001 - one signature for all readers
+    """The shapes of an ASAP file, in level-0 pixels as the file has them.
 
-    def __init__(self, path: Path, content: AsapFile, recipe: Recipe, size: Size) -> None:
-        self._path = path
-        self._content = content
-        self._recipe = recipe
-        self._map = recipe.group_map
-        self._size = size
-        self._counts: Counter[str] = Counter()
-        self._notes: list[str] = []
+    Points are taken in their ``Order`` (gaps are counted as ``order_gaps``). A rectangle has its four
+    corners, or two opposite ones. A spline is the polygon through its points (counted ``splines``). Dots,
+    point sets and measurements have no area. A shape's ancestors are the groups that contain its group.
 
-    def run(self) -> AnnotationSet:
-        regions = [region for shape in self._content.shapes if (region := self._region(shape)) is not None]
-        self._counts["annotations"] = len(self._content.shapes)
-        counts = {name: self._counts[name] for name in sorted(self._counts) if self._counts[name]}
-        counts.setdefault("annotations", 0)
-        return AnnotationSet(tuple(regions), counts, tuple(self._notes))
+    Raises:
+        AnnotationError: with file and line: everything that is not ASAP, unknown types of annotation.
+    """
+    content = parse_asap(path)
+    ancestors = {name: _ancestors(name, content, path) for name in dict.fromkeys(s.group for s in content.shapes)}
+    return ParsedFile(tuple(_shape(found, ancestors[found.group], path) for found in content.shapes))
 
-    def _region(self, shape: Shape) -> Region | None:
-        if shape.kind in _NO_AREA:
-            self._counts[_NO_AREA[shape.kind]] += 1
-            return None
-        if shape.kind not in _AREAS:
-            raise self._error("an unknown type of annotation", shape, got=repr(shape.kind[:40]),
-                              expected=", ".join((*_AREAS, *_NO_AREA)))  # fmt: skip
-        group = self._deciding_group(shape)
-        if group is None or self._map[group] == _DROP:
-            self._counts["dropped_unknown_groups" if group is None else "dropped_groups"] += 1
-            return None
-        points = self._points(shape)
-        area = self._area(points, shape)
-        if area is None:
-            return None
-        if shape.kind == "Spline":
-            self._counts["splines"] += 1
-        self._count_outside(points, area, shape)
-        return Region(self._map[group], area, group, shape.name, shape.kind, shape.line)
 
-    def _deciding_group(self, shape: Shape) -> str | None:
-        """The shape's group or its nearest mapped ancestor; None for an unknown one that may be dropped."""
-        group, passed = shape.group, [shape.group]
-        while group not in self._map:
-            parent, line = self._content.groups.get(group, (None, 0))
-            if parent is None:
-                self._unknown_group(shape)
-                return None
-            if parent in passed:
-                raise AnnotationError("groups that are part of each other", got=" -> ".join([*passed, parent]),
-                                      file=self._path, line=line)  # fmt: skip
-            passed.append(parent)
-            group = parent
-        return group
+def _ancestors(group: str, content: AsapFile, path: Path) -> tuple[str, ...]:
+    """The groups above ``group``; a circle ends with the first name that comes again."""
+    chain = [group]
+    while (parent := content.groups.get(chain[-1], (None, 0))[0]) is not None:
+        circular = parent in chain
+        chain.append(parent)
+        if circular:
+            break
+        if len(chain) > MAX_DEPTH:
+            raise AnnotationError(
+                "groups are nested too deeply", got=repr(group[:80]), expected=f"at most {MAX_DEPTH} levels", file=path,
+                line=content.groups[group][1],
+            )  # fmt: skip
+    return tuple(chain[1:])
 
-    def _unknown_group(self, shape: Shape) -> None:
-        if self._recipe.annotations.unknown_group == _DROP:
-            self._notes.append(f"line {shape.line}: {_called(shape)} left out, its group {shape.group!r} is not mapped")
-            return
-        close = difflib.get_close_matches(shape.group, self._map, n=1)
-        meant = f" (did you mean {close[0]!r}?)" if close else ""
-        raise self._error(
-            "a group that the recipe does not map", shape, got=repr(shape.group[:80]) + meant,
-            expected=", ".join(repr(name) for name in self._map),
-            fix="add it to annotations.groups: a label, background, ignore or drop",
+
+def _shape(found: AsapShape, ancestors: tuple[str, ...], path: Path) -> Shape:
+    no_area = _NO_AREA.get(found.kind, "")
+    bare = Shape(found.kind, found.group, (), found.line, found.name, ancestors=ancestors, no_area=no_area)
+    if no_area:
+        return bare
+    if found.kind not in _AREAS:
+        raise AnnotationError(
+            f"an unknown type of annotation: {bare.called}", got=repr(found.kind[:40]),
+            expected=", ".join((*_AREAS, *_NO_AREA)), file=path, line=found.line,
         )  # fmt: skip
-
-    def _points(self, shape: Shape) -> Floats:
-        """(n, 2) in the order that the file declares, corners of rectangles completed."""
-        order = np.array(shape.order, dtype=np.int64)
-        points = np.stack([np.array(shape.x, dtype=np.float64), np.array(shape.y, dtype=np.float64)], axis=1)
-        by_order = np.argsort(order, kind="stable")
-        order, points = order[by_order], points[by_order]
-        if (order[1:] == order[:-1]).any():
-            twice = int(order[1:][order[1:] == order[:-1]][0])
-            raise self._error("two points of one annotation have the same Order", shape, got=twice,
-                              fix="number the points 0, 1, 2, ... along the outline")  # fmt: skip
-        if len(order) and (order != np.arange(len(order))).any():
-            self._counts["order_gaps"] += 1
-            self._notes.append(f"line {shape.line}: {_called(shape)} has gaps in the Order of its points")
-        if shape.kind == "Rectangle":
-            return self._corners(points, shape)
-        return points
-
-    def _corners(self, points: Floats, shape: Shape) -> Floats:
-        if len(points) == 2:
-            (x0, y0), (x1, y1) = points
-            return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-        if len(points) != 4:
-            raise self._error("a rectangle has four corners (or two opposite ones)", shape, got=f"{len(points)} points")
-        return points
-
-    def _area(self, points: Floats, shape: Shape) -> Area | None:
-        rule = self._recipe.annotations.invalid_rings
-        try:
-            ring = repair_ring(points, "even-odd" if rule == "error" else rule)
-        except shapely.errors.GEOSException as error:
-            raise self._error("a ring that crosses itself and cannot be repaired", shape, got=str(error)[:200],
-                              fix="redraw it") from error  # fmt: skip
-        self._counts["repeated_vertices"] += ring.repeated
-        if ring.area is None:
-            self._counts["dropped_degenerate"] += 1
-            self._notes.append(f"line {shape.line}: {_called(shape)} left out, {len(points)} points enclose no area")
-            return None
-        if ring.invalid and rule == "error":
-            raise self._error("a ring that crosses or touches itself", shape, got=ring.invalid,
-                              fix="redraw it, or set annotations.invalid_rings to even-odd or non-zero")  # fmt: skip
-        if ring.invalid:
-            self._counts["repaired_rings"] += 1
-            self._notes.append(f"line {shape.line}: {_called(shape)} repaired by {rule} ({ring.invalid})")
-        return ring.area
-
-    def _count_outside(self, points: Floats, area: Area, shape: Shape) -> None:
-        limit = (self._size.width_px, self._size.height_px)
-        outside = int(((points < 0) | (points > limit)).any(axis=1).sum())
-        if outside == 0:
-            return
-        self._counts["outside_slide"] += outside
-        where = f"{outside} of {len(points)} points outside the slide"
-        self._notes.append(f"line {shape.line}: {_called(shape)} has {where}")
-        left, top, right, bottom = area.bounds
-        if right <= 0 or bottom <= 0 or left >= limit[0] or top >= limit[1]:
-            self._counts["outside_regions"] += 1
-
-    def _error(self, message: str, shape: Shape, **details: object) -> AnnotationError:
-        text = f"{message}: {_called(shape)}"
-        return AnnotationError(text, file=self._path, line=shape.line, **details)  # type: ignore[arg-type]
+    marks = (Mark("splines"),) if found.kind == "Spline" else ()
+    order, points = _in_order(found)
+    twice = order[1:][order[1:] == order[:-1]]
+    if len(twice):
+        return replace(bare, fault=AnnotationError(
+            f"two points of one annotation have the same Order: {bare.called}", got=int(twice[0]), file=path,
+            line=found.line, fix="number the points 0, 1, 2, ... along the outline",
+        ))  # fmt: skip
+    if (order != np.arange(len(order))).any():
+        marks += (Mark("order_gaps", f"{bare.called} has gaps in the Order of its points"),)
+    if found.kind == "Rectangle" and len(points) == 2:
+        points = box_ring(*points.ravel().tolist())
+    elif found.kind == "Rectangle" and len(points) != _CORNERS:
+        return replace(bare, fault=AnnotationError(
+            f"a rectangle has four corners (or two opposite ones): {bare.called}", got=f"{len(points)} points",
+            file=path, line=found.line,
+        ))  # fmt: skip
+    return replace(bare, polygons=((points,),), marks=marks)
 
 
-def _called(shape: Shape) -> str:
-    return f"annotation {shape.name[:60]!r}" if shape.name else "an annotation without a name"
+def _in_order(found: AsapShape) -> tuple[Ints, Floats]:
+    """The numbers of the points, (n,), and the points, (n, 2), as the file orders them."""
+    order = np.array(found.order, dtype=np.int64)
+    points = np.stack([np.array(found.x, dtype=np.float64), np.array(found.y, dtype=np.float64)], axis=1)
+    by_order = np.argsort(order, kind="stable")
+    return order[by_order], points[by_order]

@@ -7,7 +7,7 @@ import time
 import pytest
 import shapely
 
-from wsiprep.annotations import asap_xml, read_asap
+from wsiprep.annotations import read_asap, xml_stream
 from wsiprep.errors import AnnotationError
 from wsiprep.geometry import Size
 
@@ -317,15 +317,15 @@ def test_deep_nesting_is_refused(read, asap):
 def test_declared_limits_are_kept(read, asap, monkeypatch, limit, value, encoding):
     text = asap.document(asap.shape(asap.SQUARE)).encode(encoding)
     read(text)
-    monkeypatch.setattr(asap_xml, limit, value)
+    monkeypatch.setattr(xml_stream, limit, value)
     with pytest.raises(AnnotationError, match=r"too (many|large)") as caught:
         read(text)
     assert str(value) in caught.value.expected
 
 
 def test_exactly_as_many_vertices_as_allowed_are_read(read, asap, monkeypatch):
-    monkeypatch.setattr(asap_xml, "MAX_VERTICES", 4)
-    monkeypatch.setattr(asap_xml, "_CHUNK_BYTES", 5)
+    monkeypatch.setattr(xml_stream, "MAX_VERTICES", 4)
+    monkeypatch.setattr(xml_stream, "_CHUNK_BYTES", 5)
     assert len(read(asap.document(asap.shape(asap.SQUARE))).regions) == 1
     with pytest.raises(AnnotationError, match="too many vertices") as caught:
         read(asap.document(asap.shape([*asap.SQUARE, (1, 5)])))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
-from wsiprep.annotations import LabelMap, read_annotations
+from wsiprep.annotations import LabelMap, SlideFrame, read_annotations
 from wsiprep.geometry import Box, PixelGrid, Size
 
 CAMELYON = {"_0": "tumour", "_1": "tumour", "_2": "background"}
@@ -21,7 +21,7 @@ LARGE = Size(100_000, 220_000)
 )
 def test_camelyon_files_need_so_many_repairs(shared_data, asap, name, annotations, invalid, repeated):
     path = shared_data / "annotations_real" / f"{name}.xml"
-    found = read_annotations(path, asap.recipe(CAMELYON), LARGE)
+    found = read_annotations(path, asap.recipe(CAMELYON), SlideFrame(LARGE))
     assert len(found.regions) == annotations
     assert found.counts.get("repaired_rings", 0) == invalid
     assert found.counts.get("repeated_vertices", 0) == repeated
@@ -38,7 +38,7 @@ def test_camelyon_files_need_so_many_repairs(shared_data, asap, name, annotation
     ],
 )
 def test_files_of_other_sources(shared_data, asap, name, groups, counts):
-    found = read_annotations(shared_data / "annotations_real" / f"{name}.xml", asap.recipe(groups), LARGE)
+    found = read_annotations(shared_data / "annotations_real" / f"{name}.xml", asap.recipe(groups), SlideFrame(LARGE))
     assert {k: found.counts.get(k) for k in counts} == counts
 
 
@@ -53,7 +53,7 @@ def test_cells_by_the_papers_rule_from_polygons_and_from_masks(
     shared_data, asap, name, size, downsample, cells, kept, over
 ):
     recipe = asap.recipe({"Tumor": "tumour", "Exclusion": "background"})
-    found = read_annotations(shared_data / "annotations" / f"{name}.xml", recipe, size)
+    found = read_annotations(shared_data / "annotations" / f"{name}.xml", recipe, SlideFrame(size))
     labels = LabelMap(found.regions, ("tumour",), "exhaustive", size)
     side = 512 * downsample
     x, y = (v.ravel() for v in np.meshgrid(*(np.arange(n // side) * side for n in (size.width_px, size.height_px))))
@@ -70,7 +70,9 @@ def test_cells_by_the_papers_rule_from_polygons_and_from_masks(
 
 
 def test_ten_thousand_cells_of_a_large_file_take_less_than_a_second(shared_data, asap):
-    found = read_annotations(shared_data / "annotations_real" / "tumor_021.xml", asap.recipe(CAMELYON), LARGE)
+    found = read_annotations(
+        shared_data / "annotations_real" / "tumor_021.xml", asap.recipe(CAMELYON), SlideFrame(LARGE)
+    )
     labels = LabelMap(found.regions, ("tumour",), "exhaustive", LARGE)
     x, y = (v.ravel() for v in np.meshgrid(np.arange(60_000, 80_000, 200), np.arange(55_000, 75_000, 200)))
     start = time.process_time()
