@@ -3,42 +3,48 @@
 OpenSlide resamples wherever its own downsample is not an integer (up to 69 grey levels off), and its
 ``read_region`` takes whole level-0 coordinates, so there is no way round: such levels get factor None
 and cannot be read. What lies outside the scan is transparent and becomes white.
+
+An OpenSlide handle that met one error fails every later read. A damaged region must cost no more than
+itself, so the handle is then replaced by a fresh one.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 import numpy as np
 import openslide
 
-from wsiprep.errors import SlideError, UsageError
-from wsiprep.geometry import Box, Size, level_factors
+from wsiprep.errors import SlideError, StorageError, UsageError
+from wsiprep.geometry import Box, Size
 from wsiprep.slides.identity import slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
+from wsiprep.slides.opened import OpenedSlide, icc_digest, pyramid, tile_size
+from wsiprep.slides.properties import allowed, bounds_of
 from wsiprep.slides.protocol import (
-    MAX_SIDE_PX,
-    MAX_TILE_SIDE_PX,
     RGB,
     BackendRefusalError,
+    DamagedRegionError,
     Level,
     SlideInfo,
-    check_sides,
     composite_on_white,
-    cropped_size,
     level_for,
 )
 
 INTEGRAL_TOLERANCE = 1e-9
 """How far OpenSlide's downsample may be from the integer factor for its read to be the stored pixels."""
 
+_OPENSLIDE_ERRORS = (openslide.OpenSlideError, OSError, ValueError)
+_DISK_FAULTS = tuple(os.strerror(code) for code in (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ETIMEDOUT))
 
-class ViaOpenSlide:
-    """A slide read by OpenSlide. An OpenSlide handle stays broken after its first error.
+
+class ViaOpenSlide(OpenedSlide):
+    """A slide read by OpenSlide.
 
     Raises:
         BackendRefusalError: OpenSlide cannot open or read the file.
@@ -48,15 +54,16 @@ class ViaOpenSlide:
     def __init__(self, path: Path, *, requested: str = "openslide", note: str = "") -> None:
         try:
             self._slide: openslide.OpenSlide | None = openslide.OpenSlide(path)
-        except (openslide.OpenSlideError, OSError, ValueError) as error:
+        except _OPENSLIDE_ERRORS as error:
             got = str(error) or type(error).__name__
             raise BackendRefusalError("OpenSlide cannot open it", got=got, file=path) from error
         self._path = path
-        self._closing = threading.Lock()
+        self._lock = threading.Lock()
+        self._icc: bytes | None = None
         try:
             self.info = self._describe(requested, note)
             self._probe()
-        except SlideError:
+        except (SlideError, StorageError):
             self.close()
             raise
 
@@ -64,22 +71,17 @@ class ViaOpenSlide:
         slide = self._handle()
         properties = slide.properties
         sizes = [Size(w, h) for w, h in slide.level_dimensions]
-        tiles = [_tile(properties, i) for i in range(len(sizes))]
-        for size in sizes:
-            check_sides(size, "a level", MAX_SIDE_PX, str(self._path))
-        for tile in tiles:
-            if tile is not None:
-                check_sides(tile, "a tile", MAX_TILE_SIDE_PX, str(self._path))
-        factors = [
-            f if f is not None and abs(own - f) <= INTEGRAL_TOLERANCE else None
-            for f, own in zip(level_factors(sizes, tiles), slide.level_downsamples, strict=True)
+        tiles = [
+            tile_size(*(number(properties.get(f"openslide.level[{i}].tile-{side}")) for side in ("width", "height")))
+            for i in range(len(sizes))
         ]
         mpp = (number(properties.get(name)) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
+        kept = allowed(properties)
         return SlideInfo(
             size=sizes[0],
             levels=tuple(
-                Level(i, cropped_size(sizes[0], s, f), s, f, t)
-                for i, (s, f, t) in enumerate(zip(sizes, factors, tiles, strict=True))
+                _exact(level, own)
+                for level, own in zip(pyramid(sizes, tiles, str(self._path)), slide.level_downsamples, strict=True)
             ),
             spacing=believable_spacing(*mpp),
             backend_requested=requested,
@@ -89,20 +91,37 @@ class ViaOpenSlide:
             identity=slide_identity(self._path),
             compression="unknown",
             backend_note=note,
+            properties=kept,
+            bounds=bounds_of(kept, sizes[0]),
         )
 
     def _probe(self) -> None:
-        """Read one pixel of the middle: some files open and cannot be decoded at all."""
-        size = self.info.size
-        try:
-            self.read_level(0, Box(size.width_px // 2, size.height_px // 2, 1, 1))
-        except SlideError as error:
-            raise BackendRefusalError("OpenSlide cannot read its pixels", got=error.got, file=self._path) from error
+        """Read one pixel of the middle: some files open and cannot be decoded at all.
+
+        Where the middle alone is damaged, one of the other places tells; the damage is then met when it is read.
+        """
+        size, failure = self.info.size, None
+        for part in (4, 1, 2, 6, 7):
+            try:
+                image = self._region((size.width_px * part // 8, size.height_px * part // 8), 0, (1, 1))
+            except DamagedRegionError as error:
+                failure = failure or error
+            else:
+                self._icc = image.info.get("icc_profile")
+                self.info = replace(self.info, icc_digest=icc_digest(self._icc))
+                return
+        assert failure is not None
+        raise BackendRefusalError("OpenSlide cannot read its pixels", got=failure.got, file=self._path) from failure
 
     def _handle(self) -> openslide.OpenSlide:
-        if self._slide is None:
+        slide = self._slide
+        if slide is None:
             raise UsageError("the slide is closed", file=self._path)
-        return self._slide
+        return slide
+
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile of level 0, None where OpenSlide finds none."""
+        return self._icc
 
     def read_level(self, level: int, box: Box) -> RGB:
         """See ``Slide.read_level``; levels without an integer factor are refused with a UsageError."""
@@ -116,36 +135,71 @@ class ViaOpenSlide:
             )
         if not box.area_px:
             return np.empty((box.height_px, box.width_px, 3), np.uint8)
-        origin, size = (box.x * found.factor, box.y * found.factor), (box.width_px, box.height_px)
+        origin = (box.x * found.factor, box.y * found.factor)
+        return composite_on_white(np.asarray(self._region(origin, level, (box.width_px, box.height_px))))
+
+    def _region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
+        """The region as a PIL image; where it is damaged the handle is replaced before the error is raised."""
+        slide = self._handle()
         try:
-            image = self._handle().read_region(origin, level, size)
-        except (openslide.OpenSlideError, OSError, ValueError) as error:
-            raise SlideError(
-                f"OpenSlide cannot read level {level} at x {box.x}, y {box.y}",
+            return slide.read_region(origin, level, size)
+        except _OPENSLIDE_ERRORS:
+            # Perhaps another thread's damage broke the handle: a fresh one of our own decides.
+            fresh = self._reopened()
+        try:
+            image = fresh.read_region(origin, level, size)
+        except _OPENSLIDE_ERRORS as error:
+            self._take_over(slide, self._reopened())
+            raise self._fault(error, origin, level, size) from error
+        self._take_over(slide, fresh)
+        return image
+
+    def _take_over(self, broken: openslide.OpenSlide, fresh: openslide.OpenSlide) -> None:
+        """Put a fresh handle in the place of a broken one, unless another thread or ``close`` came first.
+
+        The broken one is let go rather than closed: other threads may still be inside it, and it frees
+        itself when the last of them has left.
+        """
+        with self._lock:
+            if self._slide is broken:
+                self._slide = fresh
+
+    def _reopened(self) -> openslide.OpenSlide:
+        try:
+            return openslide.OpenSlide(self._path)
+        except _OPENSLIDE_ERRORS as error:
+            raise StorageError(
+                "the slide cannot be opened any more",
                 got=str(error) or type(error).__name__,
-                fix="fetch the file again, or list the slide in exclude.csv",
+                fix="check the disk or the network share",
                 file=self._path,
             ) from error
-        return composite_on_white(np.asarray(image))
+
+    def _fault(
+        self, error: Exception, origin: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> DamagedRegionError | StorageError:
+        got = str(error) or type(error).__name__
+        if any(fault in got for fault in _DISK_FAULTS):
+            return StorageError(
+                "the slide cannot be read", got=got, fix="check the disk or the network share", file=self._path
+            )
+        return DamagedRegionError(
+            f"OpenSlide cannot decode level {level} at level-0 x {origin[0]}, y {origin[1]} ({size[0]} x {size[1]} px)",
+            got=got,
+            fix="fetch the file again, or list the slide in exclude.csv",
+            file=self._path,
+        )
 
     def close(self) -> None:
         """Free the handle; closing twice is harmless."""
-        with self._closing:
+        with self._lock:
             slide, self._slide = self._slide, None
         if slide is not None:
             slide.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _tile(properties: Mapping[str, str], level: int) -> Size | None:
-    sides = [number(properties.get(f"openslide.level[{level}].tile-{side}")) for side in ("width", "height")]
-    if sides[0] is None or sides[1] is None:
-        return None
-    return Size(int(sides[0]), int(sides[1]))
+def _exact(level: Level, own_downsample: float) -> Level:
+    """The level, without its factor where OpenSlide would resample it."""
+    if level.factor is not None and abs(own_downsample - level.factor) <= INTEGRAL_TOLERANCE:
+        return level
+    return replace(level, factor=None, size=level.stored_size)

@@ -30,6 +30,15 @@ class BackendRefusalError(SlideError):
     """
 
 
+class DamagedRegionError(SlideError):
+    """The file holds bytes for this region that cannot be decoded; the rest of the slide can still be read.
+
+    Never raised for a closed slide (UsageError) or a disk that fails (StorageError).
+    """
+
+    code = "damaged-region"
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """One level of the pyramid.
@@ -102,9 +111,15 @@ class Slide(Protocol):
         """The pixels of ``box``, given in the level's own pixels, as a fresh (H, W, 3) uint8 array.
 
         Raises:
-            UsageError: no such level, or the box reaches over ``Level.size``.
-            SlideError: the pixels cannot be decoded.
+            UsageError: no such level, or the box reaches over ``Level.size``, or the slide is closed.
+            DamagedRegionError: a tile under the box cannot be decoded. Other regions can still be read, and
+                have exactly their pixels.
+            StorageError: the disk or the network failed.
         """
+        ...
+
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile of level 0 as stored, None where the file has none."""
         ...
 
     def close(self) -> None: ...

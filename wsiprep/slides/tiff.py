@@ -12,22 +12,26 @@ import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size
 from wsiprep.slides.decode import DECODER_ERRORS, decode_tile
 from wsiprep.slides.identity import slide_identity
-from wsiprep.slides.protocol import RGB, BackendRefusalError, SlideInfo, level_for
+from wsiprep.slides.opened import OpenedSlide, icc_digest
+from wsiprep.slides.properties import allowed
+from wsiprep.slides.protocol import RGB, BackendRefusalError, DamagedRegionError, SlideInfo, level_for
 from wsiprep.slides.tiff_tables import TileTable, read_header
 
 CACHE_BYTES = 64 * 2**20
 """Decoded tiles kept per open slide; enough for three rows of 256 px tiles of a 4x level 25,000 px wide."""
 
 BACKGROUND = 255
+
+_PROBES = 5
+"""Tiles of a kind that are tried before the file counts as unreadable."""
 
 
 class TileCache:
@@ -68,7 +72,7 @@ class TileCache:
         return self._held_bytes
 
 
-class TiledTiff:
+class TiledTiff(OpenedSlide):
     """A slide read by its tile tables. See the module for what it can read.
 
     Args:
@@ -85,6 +89,7 @@ class TiledTiff:
         header = read_header(path)
         self._path = path
         self._tables = header.tables
+        self._icc = header.icc
         self._cache = TileCache(cache_bytes)
         self._file: int | None = os.open(path, os.O_RDONLY)
         self.info = SlideInfo(
@@ -98,12 +103,18 @@ class TiledTiff:
             identity=slide_identity(path),
             compression=header.tables[0].pixels.name,
             backend_note="",
+            properties=allowed(header.properties),
+            icc_digest=icc_digest(header.icc),
         )
         try:
             self._probe()
         except SlideError:
             self.close()
             raise
+
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile of the first page, None where there is none."""
+        return self._icc
 
     def _probe(self) -> None:
         """Decode one tile of each kind, so that what only the stream tells (sub-sampled JPEG 2000) shows now."""
@@ -114,12 +125,22 @@ class TiledTiff:
             if kind in seen or not written.size:
                 continue
             seen.add(kind)
+            self._probe_kind(level, table, written)
+
+    def _probe_kind(self, level: int, table: TileTable, written: npt.NDArray[np.int64]) -> None:
+        """The first tile that decodes will do: a few damaged ones are met when they are read."""
+        failure: SlideError | None = None
+        for index in written[np.linspace(0, len(written) - 1, _PROBES).astype(np.int64)]:
             try:
-                self._tile(level, table, int(written[0]))
+                self._tile(level, table, int(index))
             except SlideError as error:
-                raise BackendRefusalError(
-                    "its first tile cannot be decoded exactly", got=error.got or error.message, file=self._path
-                ) from error
+                failure = failure or error
+            else:
+                return
+        assert failure is not None
+        raise BackendRefusalError(
+            "its tiles cannot be decoded exactly", got=failure.got or failure.message, file=self._path
+        ) from failure
 
     def read_level(self, level: int, box: Box) -> RGB:
         """See ``Slide.read_level``."""
@@ -157,7 +178,7 @@ class TiledTiff:
         try:
             tile = decode_tile(table.pixels, data, size.width_px, size.height_px)
         except DECODER_ERRORS as error:
-            raise SlideError(
+            raise DamagedRegionError(
                 f"a tile cannot be decoded: level {level}, column {column}, row {row}",
                 got=f"{table.pixels.name}: {error or type(error).__name__}",
                 expected=f"{size.width_px} x {size.height_px} px in {count} bytes",
@@ -191,11 +212,3 @@ class TiledTiff:
         self._cache.clear()
         if file is not None:
             os.close(file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -7,7 +7,7 @@ and elsewhere the sub-images (SubIFDs) of the first page and the pages marked as
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,14 @@ from wsiprep.slides.decode import (
 )
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
+from wsiprep.slides.ome import OmePixels, ome_pixels
+from wsiprep.slides.opened import levels_of
 from wsiprep.slides.protocol import (
     MAX_SIDE_PX,
     MAX_TILE_SIDE_PX,
     BackendRefusalError,
     Level,
     check_sides,
-    cropped_size,
 )
 
 MAX_STRIP_BYTES = 2**28
@@ -56,6 +57,7 @@ _OTHER_READERS = (
     "ndpi", "philips", "scn", "bif", "avs", "indica", "ndtiff", "mmstack", "imagej", "lsm", "stk", "fluoview",
     "scanimage", "mdgel", "nih", "eer", "sis",
 )  # fmt: skip
+_ORIGINAL_SIDES = ("OriginalWidth", "OriginalHeight")
 _FOREIGN_WORDS = ("MedScan", "iScan")
 
 
@@ -98,6 +100,8 @@ class TiffHeader:
     vendor: str
     spacing: Spacing | None
     objective_power: float | None
+    properties: Mapping[str, object]
+    icc: bytes | None
 
 
 def read_header(path: Path) -> TiffHeader:
@@ -124,6 +128,9 @@ def _header(tif: Any, path: Path) -> TiffHeader:
     first = tif.pages[0]
     _refuse_foreign(tif, first, path)
     aperio = bool(tif.is_svs)
+    ome = ome_pixels(str(first.description)) if tif.is_ome else None
+    if ome is not None:
+        _refuse_channels(ome, first, path)
     pages = [first, *(_aperio_levels(tif) if aperio else _generic_levels(tif))]
     tables = tuple(_table(page, path) for page in pages)
     file_bytes = path.stat().st_size
@@ -132,16 +139,43 @@ def _header(tif: Any, path: Path) -> TiffHeader:
     _check_ratio(tables[0], file_bytes, path)
     description = str(first.description)
     spacing = resolution_spacing(*(_tag(first, name) for name in ("XResolution", "YResolution", "ResolutionUnit")))
+    power = None
+    properties: dict[str, object] = {"openslide.vendor": "aperio" if aperio else "generic-tiff"}
     if aperio:
-        mpp = number(aperio_field(description, "MPP"))
+        fields = {name: aperio_field(description, name) for name in ("AppMag", "MPP", *_ORIGINAL_SIDES)}
+        properties |= {f"aperio.{name}": value for name, value in fields.items()}
+        mpp, power = number(fields["MPP"]), number(fields["AppMag"])
         spacing = believable_spacing(mpp, mpp) or spacing
+    if ome is not None:
+        spacing = ome.spacing or spacing
+    if spacing is not None:
+        properties |= {"openslide.mpp-x": spacing.x_um, "openslide.mpp-y": spacing.y_um}
     return TiffHeader(
         tables=tables,
         levels=_levels(tables, aperio=aperio),
         vendor="aperio" if aperio else "generic-tiff",
         spacing=spacing,
-        objective_power=number(aperio_field(description, "AppMag")) if aperio else None,
+        objective_power=power,
+        properties=properties | {"openslide.objective-power": power},
+        icc=_icc(first),
     )
+
+
+def _icc(page: Any) -> bytes | None:
+    profile = _tag(page, "InterColorProfile")
+    return bytes(profile) if isinstance(profile, bytes) and profile else None
+
+
+def _refuse_channels(ome: OmePixels, first: Any, path: Path) -> None:
+    samples = int(first.samplesperpixel)
+    if ome.planes > 1 or (ome.channels > 1 and ome.channels != samples):
+        raise BackendRefusalError(
+            "it is an OME-TIFF of several channels, focal planes or times",
+            got=f"{ome.channels} channels and {ome.planes} planes, {samples} samples a pixel",
+            expected="one plane of 8-bit RGB, its samples interleaved",
+            fix="export the RGB plane alone: bfconvert -series 0 -z 0 -timepoint 0",
+            file=path,
+        )
 
 
 def _refuse_foreign(tif: Any, first: Any, path: Path) -> None:
@@ -282,7 +316,4 @@ def _levels(tables: tuple[TileTable, ...], *, aperio: bool) -> tuple[Level, ...]
         # them from the level above): such a level would show white where there is tissue.
         if aperio and not table.counts.all():
             factors[index] = None
-    return tuple(
-        Level(i, cropped_size(sizes[0], sizes[i], factors[i]), sizes[i], factors[i], tiles[i])
-        for i in range(len(tables))
-    )
+    return levels_of(sizes, tiles, factors)

@@ -1,37 +1,44 @@
 """Slides through tiffslide: what OpenSlide refuses (striped TIFF, zstd, ...) and remote files.
 
-tiffslide gives stored levels exactly but drops those whose sizes are padded. Its ``read_region`` divides
-level-0 coordinates by the inexact ratio of the sizes; the subclass below asks in level pixels instead.
+tiffslide gives stored levels exactly but drops those whose sizes are padded. Three of its habits would
+give wrong pixels without an error and are put right here: its ``read_region`` divides level-0 coordinates
+by the inexact ratio of the sizes (asked in level pixels instead), tiles that were never written come
+out black (white instead), and libjpeg's warnings are ignored, so that damaged JPEG tiles come out grey
+(an error instead).
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
+import simplejpeg
 import tiffslide
 
-from wsiprep.errors import SlideError, UsageError
-from wsiprep.geometry import Box, Size, level_factors
+from wsiprep.errors import SlideError, StorageError, UsageError
+from wsiprep.geometry import Box, Size
+from wsiprep.slides.decode import JPEG, TileDamageError
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
+from wsiprep.slides.opened import OpenedSlide, icc_digest, pyramid, tile_size
+from wsiprep.slides.properties import allowed, bounds_of
 from wsiprep.slides.protocol import (
-    MAX_SIDE_PX,
-    MAX_TILE_SIDE_PX,
     RGB,
     BackendRefusalError,
-    Level,
+    DamagedRegionError,
     SlideInfo,
-    check_sides,
     composite_on_white,
-    cropped_size,
     level_for,
 )
 
-_READ_ERRORS = (*TIFF_PARSE_ERRORS, OSError, ImportError)
+_OPEN_ERRORS = (*TIFF_PARSE_ERRORS, OSError, ImportError)
+_DECODE_ERRORS = tuple(kind for kind in TIFF_PARSE_ERRORS if kind is not MemoryError)
+
+_WHITE = 255
+_ICC_TAG = 34675
 
 
 class _LevelCoordinates(tiffslide.TiffSlide):
@@ -42,7 +49,7 @@ class _LevelCoordinates(tiffslide.TiffSlide):
         return location
 
 
-class ViaTiffSlide:
+class ViaTiffSlide(OpenedSlide):
     """A slide read by tiffslide; ``path`` may be a URL.
 
     Raises:
@@ -53,15 +60,16 @@ class ViaTiffSlide:
     def __init__(self, path: str | Path, *, requested: str = "tiffslide", note: str = "") -> None:
         try:
             self._slide: Any = _LevelCoordinates(str(path))
-        except _READ_ERRORS as error:
+        except _OPEN_ERRORS as error:
             got = f"{type(error).__name__}: {error}"
             raise BackendRefusalError("tiffslide cannot open it", got=got, file=path) from error
         self._path = path
         self._lock = threading.Lock()
+        self._icc: bytes | None = None
         try:
             self.info = self._describe(requested, note)
             self._probe()
-        except SlideError:
+        except (SlideError, StorageError):
             self.close()
             raise
 
@@ -69,23 +77,21 @@ class ViaTiffSlide:
         try:
             properties = dict(self._slide.properties)
             sizes = [Size(int(w), int(h)) for w, h in self._slide.level_dimensions]
-        except _READ_ERRORS as error:
+            first = self._strictly_decoded()
+            profile = first.tags.get(_ICC_TAG)
+            self._icc = None if profile is None else bytes(profile.value)
+        except _OPEN_ERRORS as error:
             got = f"{type(error).__name__}: {error}"
             raise BackendRefusalError("tiffslide cannot describe it", got=got, file=self._path) from error
-        for size in sizes:
-            check_sides(size, "a level", MAX_SIDE_PX, str(self._path))
-        tiles = [_tile(properties, i) for i in range(len(sizes))]
-        for tile in tiles:
-            if tile is not None:
-                check_sides(tile, "a tile", MAX_TILE_SIDE_PX, str(self._path))
-        factors = level_factors(sizes, tiles)
+        tiles = [
+            tile_size(*(number(properties.get(f"tiffslide.level[{i}].tile-{side}")) for side in ("width", "height")))
+            for i in range(len(sizes))
+        ]
         mpp = (number(properties.get(f"tiffslide.mpp-{axis}")) for axis in "xy")
+        kept = allowed(properties)
         return SlideInfo(
             size=sizes[0],
-            levels=tuple(
-                Level(i, cropped_size(sizes[0], s, f), s, f, t)
-                for i, (s, f, t) in enumerate(zip(sizes, factors, tiles, strict=True))
-            ),
+            levels=pyramid(sizes, tiles, str(self._path)),
             spacing=believable_spacing(*mpp),
             backend_requested=requested,
             backend="tiffslide",
@@ -94,29 +100,58 @@ class ViaTiffSlide:
             identity=slide_identity(self._path),
             compression="unknown",
             backend_note=note,
+            properties=kept,
+            bounds=bounds_of(kept, sizes[0]),
+            icc_digest=icc_digest(self._icc),
         )
 
+    def _strictly_decoded(self) -> Any:
+        """Make every level's decoder strict and its missing tiles white; returns the page of level 0."""
+        pages = [level.keyframe for series in self._slide.ts_tifffile.series for level in series.levels]
+        for page in {id(page): page for page in pages}.values():
+            page.nodata = _WHITE
+            if int(page.compression) == JPEG and page.bitspersample == 8:
+                page.decode = _strict(page.decode)
+        return self._slide.ts_tifffile.pages[0]
+
     def _probe(self) -> None:
-        size = self.info.size
-        try:
-            self.read_level(0, Box(size.width_px // 2, size.height_px // 2, 1, 1))
-        except SlideError as error:
-            raise BackendRefusalError("tiffslide cannot read its pixels", got=error.got, file=self._path) from error
+        size, failure = self.info.size, None
+        for part in (4, 1, 2, 6, 7):
+            try:
+                self.read_level(0, Box(size.width_px * part // 8, size.height_px * part // 8, 1, 1))
+            except SlideError as error:
+                failure = failure or error
+            else:
+                return
+        assert failure is not None
+        raise BackendRefusalError("tiffslide cannot read its pixels", got=failure.got, file=self._path) from failure
+
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile of the first page, None where there is none."""
+        return self._icc
 
     def read_level(self, level: int, box: Box) -> RGB:
         """See ``Slide.read_level``."""
         level_for(self.info, level, box)
-        if self._slide is None:
+        slide = self._slide
+        if slide is None:
             raise UsageError("the slide is closed", file=self._path)
         if not box.area_px:
             return np.empty((box.height_px, box.width_px, 3), np.uint8)
         try:
-            image = np.asarray(
-                self._slide.read_region((box.x, box.y), level, (box.width_px, box.height_px), as_array=True)
-            )
-        except _READ_ERRORS as error:
-            raise SlideError(
-                f"tiffslide cannot read level {level} at x {box.x}, y {box.y}",
+            image = np.asarray(slide.read_region((box.x, box.y), level, (box.width_px, box.height_px), as_array=True))
+        except OSError as error:
+            raise StorageError(
+                "the slide cannot be read",
+                got=f"{type(error).__name__}: {error}",
+                fix="check the disk or the network",
+                file=self._path,
+            ) from error
+        except ImportError as error:
+            raise SlideError("the codec of the slide is not installed", got=str(error), file=self._path) from error
+        except _DECODE_ERRORS as error:
+            raise DamagedRegionError(
+                f"tiffslide cannot decode level {level} at x {box.x}, y {box.y} ({box.width_px} x {box.height_px} px)",
                 got=f"{type(error).__name__}: {error}",
                 fix="fetch the file again, or list the slide in exclude.csv",
                 file=self._path,
@@ -134,18 +169,20 @@ class ViaTiffSlide:
         if slide is not None:
             slide.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def _strict(decode: Callable[..., Any]) -> Callable[..., Any]:
+    """tifffile's decoder of JPEG tiles, after a check that libjpeg has nothing to complain of.
 
+    The check decodes at an eighth of the size, which costs little more than the entropy decoding.
+    """
 
-def _tile(properties: dict[str, Any], level: int) -> Size | None:
-    sides = [number(properties.get(f"tiffslide.level[{level}].tile-{side}")) for side in ("width", "height")]
-    # Strips have tiles of size 0 here.
-    if not sides[0] or not sides[1]:
-        return None
-    return Size(int(sides[0]), int(sides[1]))
+    def checked(data: bytes | None, index: int, /, **options: Any) -> Any:
+        if data is not None and options.get("jpegheader") is None:
+            tables = options.get("jpegtables")
+            if data[:2] != b"\xff\xd8":
+                raise TileDamageError("is no JPEG stream (no SOI marker)")
+            stream = b"".join((tables[:-2], data[2:])) if tables else data
+            simplejpeg.decode_jpeg(stream, min_height=1, min_width=1, min_factor=8)
+        return decode(data, index, **options)
+
+    return checked
