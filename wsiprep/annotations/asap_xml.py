@@ -62,6 +62,7 @@ class _AsapReader(XmlReader):
     # What ASAP keeps here (free attributes of a shape or group) bears on no pixel.
     free = frozenset({"Attributes"})
     vertex_mark = b"<Coordinate "
+    annotation_mark = b"<Annotation "
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

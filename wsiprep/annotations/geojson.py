@@ -1,9 +1,10 @@
 """regions.geojson: the resolved regions of one slide, openable in QuPath, exact to the last bit.
 
 A FeatureCollection in level-0 pixels (origin top left, y downwards), one feature a region. The label
-is ``properties.classification.name``, as QuPath has it; group, name, kind and line of the source
-stand beside it; labels, counts and notes are in the foreign member ``wsiprep``. Numbers are written
-with Python's shortest exact form, so reading gives the same float64, and equal sets give equal bytes.
+is ``properties.classification.name``, as QuPath has it; group, name, kind and line of the source, and
+author and date where it names them, stand beside it; labels, counts and notes are in the foreign member
+``wsiprep``. Numbers are written with Python's shortest exact form, so reading gives the same float64, and
+equal sets give equal bytes.
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ from typing import Any
 
 import shapely
 
-from wsiprep.annotations.regions import BACKGROUND_REGION, IGNORE_REGION, SPECIAL_LABELS, AnnotationSet, Area, Region
+from wsiprep.annotations.regions import (
+    BACKGROUND_REGION,
+    IGNORE_REGION,
+    ROI_REGION,
+    SPECIAL_LABELS,
+    AnnotationSet,
+    Area,
+    Region,
+)
 from wsiprep.errors import AnnotationError, UsageError
 
 SCHEMA = 1
 _COLOURS = ((200, 0, 0), (0, 120, 220), (0, 160, 80), (230, 150, 0), (150, 60, 200), (0, 170, 170), (160, 110, 60))
-_SPECIAL_COLOURS = {BACKGROUND_REGION: (255, 255, 255), IGNORE_REGION: (128, 128, 128)}
+_SPECIAL_COLOURS = {BACKGROUND_REGION: (255, 255, 255), IGNORE_REGION: (128, 128, 128), ROI_REGION: (0, 0, 0)}
 
 
 def write_regions(annotations: AnnotationSet, labels: Sequence[str]) -> bytes:
@@ -31,7 +40,7 @@ def write_regions(annotations: AnnotationSet, labels: Sequence[str]) -> bytes:
         labels: of the recipe, in order.
 
     Raises:
-        UsageError: a region's label is neither one of ``labels`` nor background or ignore.
+        UsageError: a region's label is neither one of ``labels`` nor background, ignore or roi.
     """
     colours = dict(_SPECIAL_COLOURS)
     colours |= {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)}
@@ -94,6 +103,7 @@ def _feature(region: Region, colours: dict[str, tuple[int, int, int]]) -> dict[s
         "kind": region.kind,
         "line": region.line,
     }
+    properties |= {key: value for key, value in (("author", region.author), ("date", region.date)) if value}
     return {"type": "Feature", "geometry": _geometry(region.geometry), "properties": properties}
 
 
@@ -124,6 +134,8 @@ def _region(feature: dict[str, Any], allowed: tuple[str, ...]) -> Region:
         name=str(properties["name"]),
         kind=str(properties["kind"]),
         line=None if line is None else int(line),
+        author=str(properties.get("author", "")),
+        date=str(properties.get("date", "")),
     )
 
 

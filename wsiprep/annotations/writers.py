@@ -12,7 +12,7 @@ from wsiprep.annotations.edges import Floats
 from wsiprep.annotations.regions import AnnotationSet, Region
 from wsiprep.artifacts import write_bytes
 
-_COLOURS = {"background": "#ffffff", "ignore": "#808080"}
+_COLOURS = {"background": "#ffffff", "ignore": "#808080", "roi": "#000000"}
 _LABEL_COLOUR = "#c80000"
 _CORNERS = 4
 

@@ -18,7 +18,7 @@ from wsiprep.errors import AnnotationError
 MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_VERTICES = 2_000_000
-MAX_ANNOTATIONS = 1_000_000
+MAX_ANNOTATIONS = 300_000
 MAX_COORDINATE_PX = 1e7
 """Beyond any slide; keeps areas and pixel indices far from overflow."""
 
@@ -54,7 +54,8 @@ class XmlReader:
     tolerant: ClassVar[frozenset[str]] = frozenset()
     """Elements that may have unknown children, as long as these have none themselves."""
     vertex_mark: ClassVar[bytes]
-    """What each vertex begins with, in encodings that extend ASCII."""
+    annotation_mark: ClassVar[bytes]
+    """What each of them begins with, in encodings that extend ASCII."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -104,18 +105,21 @@ class XmlReader:
         self.completed()
 
     def _refuse_masses(self, stream: BinaryIO) -> None:
-        """Refuse too many vertices by counting bytes, some fifty times faster than the parser comes to it.
+        """Refuse too many vertices or annotations by counting bytes, some fifty times faster than the parser
+        comes to it.
 
         Other encodings than those that extend ASCII are left to the parser's own count.
         """
-        count, carried, mark = 0, b"", self.vertex_mark
+        limits = {self.vertex_mark: ("vertices", MAX_VERTICES), self.annotation_mark: ("annotations", MAX_ANNOTATIONS)}
+        counts, carried = dict.fromkeys(limits, 0), dict.fromkeys(limits, b"")
         while chunk := stream.read(_CHUNK_BYTES):
-            block = carried + chunk
-            count += block.count(mark)
-            carried = block[1 - len(mark) :]
-        if count > MAX_VERTICES:
-            most = f"at most {MAX_VERTICES}"
-            raise AnnotationError("too many vertices", got=count, expected=most, file=self.path)
+            for mark in limits:
+                block = carried[mark] + chunk
+                counts[mark] += block.count(mark)
+                carried[mark] = block[1 - len(mark) :]
+        for mark, (what, limit) in limits.items():
+            if counts[mark] > limit:
+                raise AnnotationError(f"too many {what}", got=counts[mark], expected=f"at most {limit}", file=self.path)
 
     def _feed(self, data: bytes, final: bool = False) -> None:
         try:
@@ -200,10 +204,10 @@ class XmlReader:
         if self._annotations > MAX_ANNOTATIONS:
             raise self.error("too many annotations", expected=f"at most {MAX_ANNOTATIONS}")
 
-    def count_vertices(self, count: int = 1) -> None:
+    def count_vertices(self, count: int = 1, line: int | None = None) -> None:
         self._vertices += count
         if self._vertices > MAX_VERTICES:
-            raise self.error("too many vertices", expected=f"at most {MAX_VERTICES}")
+            raise self.error("too many vertices", expected=f"at most {MAX_VERTICES}", line=line)
 
     def number(self, text: str, name: str, limit: float = MAX_COORDINATE_PX, unit: str = "pixels") -> float:
         """A plain number with an absolute value of at most ``limit``."""

@@ -17,7 +17,8 @@ SET = AnnotationSet(
     (
         Region("tumour", RING, "Tumor", "größe \"'<&>\n", "Spline", 12),
         Region("background", HOLED),
-        Region("ignore", ISLANDS),
+        Region("ignore", ISLANDS, author="Dr. Ä", date="2026-11-21"),
+        Region("roi", HOLED, date="yesterday"),
     ),
     {"annotations": 4, "dots": 1},
     ("line 3: a note",),

@@ -66,9 +66,7 @@ def test_xml_that_does_not_come_to_its_root_is_an_error_with_a_line(tmp_path, as
 def test_the_head_may_end_in_the_middle_of_anything(tmp_path, asap):
     path = tmp_path / "slide.xml"
     for blanks in range(65_400, 65_560, 7):
-        path.write_text(
-            "<?xml version='1.0'?>" + asap.document().split("?>")[1].replace("><", ">" + " " * blanks + "<")
-        )
+        path.write_text(asap.document().replace("<Annotations>", " " * blanks + "<Annotations>"))
         assert sniff(path) == "asap"
 
 
