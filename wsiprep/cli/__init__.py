@@ -36,6 +36,7 @@ COMMANDS = {
     "evaluate": "wsiprep.cli.evaluate",
     "benchmark": "wsiprep.cli.benchmark",
     "models": "wsiprep.cli.models",
+    "dataset": "wsiprep.cli.dataset",
     "workflow": "wsiprep.cli.workflow",
     "demo": "wsiprep.cli.demo",
 }
