@@ -48,7 +48,11 @@ def row(number: int, **changes: Any) -> dict[str, Any]:
     return {
         "x_lv0": (number % 3) * SIDE * 4,
         "y_lv0": (number // 3) * SIDE * 4,
+        "width_lv0": SIDE * 4,
+        "height_lv0": SIDE * 4,
+        "tile": None,
         "scale": 4,
+        "scale_y": 4,
         "spacing_um": 0.972,
         "source_level": 2,
         "from_stored": True,

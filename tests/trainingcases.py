@@ -42,7 +42,11 @@ def patches(count: int, seed: int, *, annotated: bool = True) -> Iterator[PatchR
         row = {
             "x_lv0": number * SIDE * 4,
             "y_lv0": 0,
+            "width_lv0": 1,
+            "height_lv0": 1,
+            "tile": None,
             "scale": 4.0,
+            "scale_y": 4.0,
             "spacing_um": 0.972,
             "source_level": 2,
             "from_stored": True,

@@ -5,13 +5,13 @@
       exclude.csv            (yours) slide_id,reason
       splits.csv             the frozen assignment of patients
       slides/{id}/           survey: slide.json regions.geojson tissue.png candidates.parquet
-                             colours.npz overview.jpg
+                             colours.npz overview.jpg; tiles.parquet of collections
       plan/{id}.parquet      plan: the kept cells of one slide
       plan.parquet split.parquet plan.json
       shards/{id}/           pack: {digest12}.zarr and {digest12}.rows.parquet
       previews/{id}.png
       receipts/{id}.json     points to the shard
-      index.parquet slides.parquet dataset.json README.md croissant.json     seal
+      index.parquet slides.parquet tiles.parquet dataset.json README.md croissant.json     seal
       report/index.html
       runs/{model}/...       benchmark.csv benchmark.html
 
@@ -68,6 +68,11 @@ class SlideFolder:
     def overview(self) -> Path:
         return self.root / "overview.jpg"
 
+    @property
+    def tiles(self) -> Path:
+        """Of collections: a row a tile."""
+        return self.root / "tiles.parquet"
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetTree:
@@ -106,6 +111,10 @@ class DatasetTree:
     @property
     def slides_table(self) -> Path:
         return self.root / "slides.parquet"
+
+    @property
+    def tiles_table(self) -> Path:
+        return self.root / "tiles.parquet"
 
     @property
     def dataset_record(self) -> Path:

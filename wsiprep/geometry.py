@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from wsiprep.errors import SpacingError, UsageError
 
 SPACING_TOLERANCE = 0.02
 """Relative difference of um/px up to which two spacings count as the same."""
+
+SCALE_TOLERANCE = 0.005
+"""Relative difference up to which a fractional scale may be off what was asked for; the true one is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +153,36 @@ class Spacing:
 
 
 def spacing_matches(got_um: float, expected_um: float, tolerance: float = SPACING_TOLERANCE) -> bool:
-    """Whether two spacings agree within a relative ``tolerance`` of the expected one."""
-    return abs(got_um - expected_um) <= tolerance * expected_um
+    """Whether two spacings agree within a relative ``tolerance`` of the expected one, the bound included."""
+    # 0.98 differs from 1.0 by a hair more than 0.02 in binary.
+    return abs(got_um - expected_um) <= tolerance * expected_um * (1 + 1e-9)
 
 
-def downsample_for(file_um: float, *, downsample: int | None = None, spacing_um: float | None = None) -> int:
-    """The integer downsample that a request means for a file of ``file_um`` um/px.
+def scale_for(
+    file_um: float,
+    *,
+    downsample: int | None = None,
+    spacing_um: float | None = None,
+    common_px: int = 1,
+    resample: bool = False,
+    enlarge: bool = False,
+) -> Fraction:
+    """Level-0 pixels per pixel of a patch that a request means for a file of ``file_um`` um/px.
 
-    ``downsample=N`` means N x the file's spacing. ``spacing_um=S`` is accepted where S / file is
-    within 2 % of an integer; the true spacing is then ``file_um * N``.
+    ``downsample=N`` means N x the file's spacing. ``spacing_um=S`` means S / file: within 2 % of an integer that
+    integer; else, where resampling is asked for, the nearest multiple of 1 / ``common_px``, so that cells and
+    strides (multiples of ``common_px`` pixels) are whole numbers of level-0 pixels. The true spacing is
+    ``file_um`` times the result.
+
+    Args:
+        file_um: of level 0.
+        downsample, spacing_um: one of the two.
+        common_px: greatest common divisor of patch size and stride.
+        resample: whether a scale that is no integer is accepted.
+        enlarge: whether one below 1 is.
 
     Raises:
-        SpacingError: the factor is below 1 or not within 2 % of an integer.
+        SpacingError: the scale is below 1, no integer, or not near enough to a multiple of 1 / ``common_px``.
         UsageError: not exactly one of the two was asked for.
     """
     if (downsample is None) == (spacing_um is None):
@@ -168,25 +190,35 @@ def downsample_for(file_um: float, *, downsample: int | None = None, spacing_um:
     if downsample is not None:
         if downsample < 1:
             raise SpacingError("a downsample must be at least 1", got=downsample)
-        return downsample
+        return Fraction(downsample)
     assert spacing_um is not None  # narrowed by the check above
     factor = spacing_um / file_um
     nearest = max(1, round(factor))
-    if abs(factor - nearest) > SPACING_TOLERANCE * nearest:
-        if factor < 1:
-            raise SpacingError(
-                "the slide is coarser than the spacing asked for",
-                got=f"{file_um:g} um/px in the file",
-                expected=f"at most {spacing_um * (1 + SPACING_TOLERANCE):g} um/px",
-                fix="ask for a coarser spacing_um, or leave the slide out",
-            )
+    if spacing_matches(factor, nearest):
+        return Fraction(nearest)
+    if factor < 1 and not enlarge:
+        raise SpacingError(
+            "the slide is coarser than the spacing asked for",
+            got=f"{file_um:g} um/px in the file",
+            expected=f"at most {spacing_um * (1 + SPACING_TOLERANCE):g} um/px",
+            fix="ask for a coarser spacing_um, or leave the slide out; resample: zoom enlarges ready-cut tiles",
+        )
+    if not resample:
         raise SpacingError(
             "the spacing asked for is not an integer multiple of the file's (within 2 %)",
             got=f"{spacing_um:g} / {file_um:g} = {factor:.4f}",
             expected=f"a factor near an integer, such as spacing_um: {file_um * nearest:g}",
-            fix="use downsample: N in the recipe, or a spacing_um that fits this scanner",
+            fix="resample: area, or downsample: N in the recipe, or a spacing_um that fits this scanner",
         )
-    return nearest
+    scale = Fraction(round(factor * common_px), common_px)
+    if abs(float(scale) - factor) > SCALE_TOLERANCE * factor:
+        raise SpacingError(
+            "patch size and stride have too little in common for this scale",
+            got=f"a scale of {factor:.4f} in steps of 1/{common_px}",
+            expected=f"a step within {SCALE_TOLERANCE:.1%} of it",
+            fix="choose a sampling.stride_px that divides patch_size_px, or has a large common divisor with it",
+        )
+    return scale
 
 
 def _axis_factors(length_0: int, length: int, tile: int | None, limit: int) -> tuple[int, int]:

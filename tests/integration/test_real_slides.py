@@ -19,7 +19,7 @@ from wsiprep.artifacts import DatasetTree
 from wsiprep.config import recipe_from_mapping
 from wsiprep.geometry import Box, PixelGrid, Size
 from wsiprep.manifest import read_manifest
-from wsiprep.patches import Candidates, Lesions, dataset_plan, decide, slide_plan
+from wsiprep.patches import Candidates, CellScale, Lesions, dataset_plan, decide, slide_plan
 from wsiprep.patches.sampling import grid_cells
 from wsiprep.slides import Plane, open_slide
 from wsiprep.store import Dataset
@@ -168,9 +168,8 @@ def camelyon_plan(folder: Path, name: str) -> Any:
     size = Size(*((math.ceil(v / 1024) + 4) * 1024 for v in reach))
     found = read_annotations(folder / f"{name}.xml", recipe, SlideFrame(size))
     labels = LabelMap(found.regions, recipe.labels, "exhaustive", size)
-    cells = grid_cells(size, 4, recipe.sampling)
-    side = cells.side_lv0
-    fractions = labels.fractions(cells.x_lv0, cells.y_lv0, side, side)
+    cells = grid_cells(size, CellScale.square(4), recipe.sampling)
+    fractions = labels.fractions(cells.x_lv0, cells.y_lv0, cells.width_lv0, cells.height_lv0)
     candidates = Candidates(cells, np.ones(len(cells.col)), fractions.annotated, fractions.per_label)
     decisions = decide(candidates, recipe, annotated=True, slide_id=name)
     tumours = [r for r in found.regions if r.label == "tumour"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsiprep.errors import SpacingError
-from wsiprep.geometry import Box, Size, area_mean, cell_origins, downsample_for, level_factors
+from wsiprep.geometry import Box, Size, area_mean, cell_origins, level_factors, scale_for
 
 sides = st.integers(0, 50)
 boxes = st.builds(Box, st.integers(-60, 60), st.integers(-60, 60), sides, sides)
@@ -84,8 +84,8 @@ def test_a_factor_is_one_that_fits_and_no_power_of_two_fits_beside_it(
 
 
 @given(st.floats(0.05, 20), st.integers(1, 64), st.floats(-0.019, 0.019))
-def test_downsample_for_finds_the_integer_within_two_percent(file_um: float, factor: int, off: float) -> None:
-    assert downsample_for(file_um, spacing_um=file_um * factor * (1 + off)) in _near(factor, off)
+def test_scale_for_finds_the_integer_within_two_percent(file_um: float, factor: int, off: float) -> None:
+    assert scale_for(file_um, spacing_um=file_um * factor * (1 + off)) in _near(factor, off)
 
 
 def _near(factor: int, off: float) -> set[int]:
@@ -94,9 +94,9 @@ def _near(factor: int, off: float) -> set[int]:
 
 
 @given(st.floats(0.05, 20), st.floats(0.05, 0.97))
-def test_downsample_for_never_magnifies(file_um: float, share: float) -> None:
+def test_scale_for_never_magnifies(file_um: float, share: float) -> None:
     try:
-        found = downsample_for(file_um, spacing_um=file_um * share)
+        found = scale_for(file_um, spacing_um=file_um * share)
     except SpacingError:
         return
     assert found == 1

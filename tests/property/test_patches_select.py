@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from wsiprep.config import Recipe, Sampling, recipe_from_mapping
-from wsiprep.geometry import Size
-from wsiprep.patches import Candidates, Cells, Decision, decide, grid_cells, lost_lesions, share_histogram
+from wsiprep.geometry import Box, Size
+from wsiprep.patches import Candidates, Cells, CellScale, Decision, decide, grid_cells, lost_lesions, share_histogram
 from wsiprep.patches.lesions import Lesions
 
 UNIT = st.floats(0, 1, width=32) | st.sampled_from([0.0, 0.05, 0.1, 0.5, 0.995, 1.0])
@@ -25,7 +25,7 @@ def recipe(**sampling: Any) -> Recipe:
 @st.composite
 def candidates(draw: st.DrawFn) -> Candidates:
     columns, rows = draw(st.integers(1, 8)), draw(st.integers(1, 8))
-    cells = grid_cells(Size(16 * columns, 16 * rows), 1, Sampling(patch_size_px=16))
+    cells = grid_cells(Size(16 * columns, 16 * rows), CellScale.square(1), Sampling(patch_size_px=16))
     n = columns * rows
     column = hnp.arrays(np.float64, n, elements=UNIT)
     annotated = draw(column)
@@ -99,7 +99,7 @@ def test_grids_stay_on_the_slide_and_padded_ones_cover_it(
 ) -> None:
     stride_px = max(stride_px, 40)
     sampling = Sampling(patch_size_px=size_px, stride_px=stride_px, edge="pad" if pad else "drop")
-    cells = grid_cells(Size(width, height), downsample, sampling)
+    cells = grid_cells(Size(width, height), CellScale.square(downsample), sampling)
     order = cells.y_lv0 * 10_000 + cells.x_lv0
     assert (np.diff(order) > 0).all()
     assert (cells.x_lv0 == cells.col * stride_px * downsample).all()
@@ -110,8 +110,8 @@ def test_grids_stay_on_the_slide_and_padded_ones_cover_it(
     assert (cells.x_lv0 < width).all()
     assert (cells.y_lv0 < height).all()
     if stride_px <= size_px and width and height:
-        assert cells.x_lv0.max() + cells.side_lv0 >= width
-        assert cells.y_lv0.max() + cells.side_lv0 >= height
+        assert cells.x_lv0.max() + cells.width_lv0[0] >= width
+        assert cells.y_lv0.max() + cells.height_lv0[0] >= height
 
 
 @given(
@@ -122,8 +122,7 @@ def test_grids_stay_on_the_slide_and_padded_ones_cover_it(
 def test_lost_lesions_are_those_that_meet_no_cell_one_by_one(
     corners: list[tuple[int, int]], boxes: list[tuple[float, float, float, float]], side: int
 ) -> None:
-    x, y = (np.array([c[i] for c in corners], dtype=np.int64) for i in (0, 1))
-    kept = Cells(x.astype(np.int32), y.astype(np.int32), x, y, side, 1)
+    kept = Cells.of_boxes([Box(x, y, side, side) for x, y in corners], side)
     m = len(boxes)
     bounds = np.array([(a, b, a + w, b + h) for a, b, w, h in boxes], dtype=np.float64).reshape(m, 4)
     lost = lost_lesions("s", Lesions(np.arange(m), ("tumour",) * m, np.ones(m), bounds), kept)

@@ -13,8 +13,8 @@ from wsiprep.geometry import (
     Spacing,
     area_mean,
     cell_origins,
-    downsample_for,
     level_factors,
+    scale_for,
     spacing_matches,
 )
 
@@ -68,20 +68,20 @@ def test_spacing_mean_and_square() -> None:
     assert not spacing_matches(0.979, 1.0)
 
 
-def test_downsample_for_an_integer_factor() -> None:
-    assert downsample_for(0.25, downsample=4) == 4
-    assert downsample_for(0.243, spacing_um=0.972) == 4
-    assert downsample_for(0.2455, spacing_um=1.0) == 4  # 4.073, 1.8 % off
-    assert downsample_for(0.504, spacing_um=0.5) == 1
+def test_scale_for_an_integer_factor() -> None:
+    assert scale_for(0.25, downsample=4) == 4
+    assert scale_for(0.243, spacing_um=0.972) == 4
+    assert scale_for(0.2455, spacing_um=1.0) == 4  # 4.073, 1.8 % off
+    assert scale_for(0.504, spacing_um=0.5) == 1
     with pytest.raises(SpacingError, match="integer multiple"):
-        downsample_for(0.23, spacing_um=1.0)
+        scale_for(0.23, spacing_um=1.0)
     with pytest.raises(SpacingError, match="coarser"):
-        downsample_for(1.0, spacing_um=0.5)
+        scale_for(1.0, spacing_um=0.5)
     with pytest.raises(SpacingError, match="at least 1"):
-        downsample_for(0.25, downsample=0)
+        scale_for(0.25, downsample=0)
     for both in ({}, {"downsample": 2, "spacing_um": 0.5}):
         with pytest.raises(UsageError):
-            downsample_for(0.25, **both)  # type: ignore[arg-type]
+            scale_for(0.25, **both)  # type: ignore[arg-type]
 
 
 def test_factors_of_the_shared_slides() -> None:

@@ -89,7 +89,7 @@ class LabelMap:
             np.copyto(result, np.uint8(value), where=rasterise.coverage(table, grid))
         if self._rois is not None:
             np.copyto(result, np.uint8(IGNORE), where=~rasterise.coverage(self._rois, grid))
-        _blank_outside(result, grid, self.size, IGNORE)
+        blank_outside(result, grid, self.size, IGNORE)
         return result
 
     def inside_roi(self, grid: PixelGrid) -> npt.NDArray[np.bool_] | None:
@@ -209,18 +209,24 @@ class LabelMap:
             ) from error
 
 
-def _blank_outside(mask: npt.NDArray[np.uint8], grid: PixelGrid, size: Size, value: int) -> None:
-    """Set the pixels that have no part on the slide."""
+def blank_outside(mask: npt.NDArray[np.uint8], grid: PixelGrid, size: Size, value: int) -> None:
+    """Set the pixels that lie off the slide.
+
+    On the plane of an integer downsample the partial pixels of the border are on the slide, as they are in the
+    image (``Plane``); elsewhere a pixel is where its centre is, as in ``slides.PatchReader``.
+    """
     box = grid.box_lv0
     for axis, start, length, count, limit in (
         (1, box.x, box.width_px, grid.width_px, size.width_px),
         (0, box.y, box.height_px, grid.height_px, size.height_px),
     ):
-        # Pixel k reaches from start + k l / c to start + (k + 1) l / c: it must end after 0 and begin before the limit.
-        before = min(count, max(0, -start * count // length))
-        after = min(count, max(0, -(-(limit - start) * count // length)))
-        outside = np.ones(count, dtype=bool)
-        outside[before:after] = False
+        k = np.arange(count, dtype=np.int64)
+        if grid.downsample is None:
+            twice = 2 * count * start + (2 * k + 1) * length
+            outside = (twice < 0) | (twice >= 2 * count * limit)
+        else:
+            first = start * count + k * length
+            outside = (first + length <= 0) | (first >= limit * count)
         if outside.any():
             mask[(slice(None),) * axis + (outside,)] = value
 

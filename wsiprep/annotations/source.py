@@ -48,6 +48,10 @@ class LabelSource(Protocol):
         """uint8 (H, W): label of each pixel's centre; 255 not annotated or outside the slide."""
         ...
 
+    def inside_roi(self, grid: PixelGrid) -> npt.NDArray[np.bool_] | None:
+        """bool (H, W): pixels whose centre lies in a region of interest; None where there are none."""
+        ...
+
     def instances(self, grid: PixelGrid) -> npt.NDArray[np.int32]:
         """int32 (H, W): 1, 2, ... for the objects in the grid, 0 for none; connected objects only where the
         mask has a label, numbered anew in each grid in the order of their first pixel.

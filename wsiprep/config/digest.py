@@ -30,9 +30,7 @@ def recipe_digest(recipe: Recipe) -> str:
 
 def _sources(recipe: Recipe) -> dict[str, Any]:
     """The overrides of the sources, without where their files lie."""
-    return {
-        name: source.model_dump(mode="json", exclude=_PLACES) for name, source in sorted(recipe.sources.items())
-    }
+    return {name: source.model_dump(mode="json", exclude=_PLACES) for name, source in sorted(recipe.sources.items())}
 
 
 def survey_digest(recipe: Recipe) -> str:

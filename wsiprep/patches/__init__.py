@@ -21,7 +21,17 @@ from wsiprep.patches.plan import (
     share_histogram,
     slide_plan,
 )
-from wsiprep.patches.sampling import MAX_CELLS, Cells, grid_cells
+from wsiprep.patches.sampling import (
+    CELL_COLUMNS,
+    MAX_CELLS,
+    Bounds,
+    Cells,
+    CellScale,
+    anchored_cells,
+    box_cells,
+    grid_cells,
+    roi_cells,
+)
 from wsiprep.patches.select import (
     Candidates,
     Decision,
@@ -37,9 +47,12 @@ from wsiprep.patches.split_table import SplitShare, SplitTable, split_table
 __all__ = [
     "ALL",
     "BY_PATCH",
+    "CELL_COLUMNS",
     "MAX_CELLS",
     "Assignment",
+    "Bounds",
     "Candidates",
+    "CellScale",
     "Cells",
     "DatasetPlan",
     "Decision",
@@ -53,7 +66,9 @@ __all__ = [
     "SlidePlan",
     "SplitShare",
     "SplitTable",
+    "anchored_cells",
     "assign",
+    "box_cells",
     "check_leaks",
     "dataset_plan",
     "decide",
@@ -64,6 +79,7 @@ __all__ = [
     "patch_fold",
     "patch_split",
     "require_enough",
+    "roi_cells",
     "roles",
     "share_histogram",
     "slide_plan",

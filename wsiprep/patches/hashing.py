@@ -19,10 +19,19 @@ def text_hash(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogateescape"))
 
 
-def cell_hashes(prefix: str, x_lv0: npt.NDArray[np.int64], y_lv0: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """uint64 (n,): hash of ``{prefix}:{x}:{y}`` for each cell at level-0 pixels (x, y)."""
-    pairs = zip(x_lv0.tolist(), y_lv0.tolist(), strict=True)
-    return np.fromiter((text_hash(f"{prefix}:{x}:{y}") for x, y in pairs), dtype=np.uint64, count=len(x_lv0))
+def cell_hashes(
+    prefix: str,
+    x_lv0: npt.NDArray[np.int64],
+    y_lv0: npt.NDArray[np.int64],
+    tile: npt.NDArray[np.int32] | None = None,
+) -> npt.NDArray[np.uint64]:
+    """uint64 (n,): hash of ``{prefix}:{x}:{y}`` for each cell at level-0 pixels (x, y); of ``{prefix}/{tile}:...``
+    for the tiles of a collection beyond the first.
+    """
+    tiles = [0] * len(x_lv0) if tile is None else tile.tolist()
+    places = zip(tiles, x_lv0.tolist(), y_lv0.tolist(), strict=True)
+    texts = (f"{prefix}/{t}:{x}:{y}" if t else f"{prefix}:{x}:{y}" for t, x, y in places)
+    return np.fromiter((text_hash(text) for text in texts), dtype=np.uint64, count=len(x_lv0))
 
 
 def lowest(

@@ -66,7 +66,7 @@ def lost_lesions(slide_id: str, lesions: Lesions, kept: Cells) -> tuple[LostLesi
         lesions: its annotated regions.
         kept: the cells that are packed.
     """
-    hits = _cells_met(lesions.bounds_lv0, kept)
+    hits = cells_met(lesions.bounds_lv0, kept)
     return tuple(
         LostLesion(
             slide_id, int(lesions.index[i]), lesions.label[i], float(lesions.area_px[i]),
@@ -76,20 +76,37 @@ def lost_lesions(slide_id: str, lesions: Lesions, kept: Cells) -> tuple[LostLesi
     )  # fmt: skip
 
 
-def _cells_met(bounds_lv0: npt.NDArray[np.float64], cells: Cells) -> npt.NDArray[np.int64]:
-    """int64 (m,): cells whose inside meets each box.
+def cells_met(bounds_lv0: npt.NDArray[np.float64], cells: Cells) -> npt.NDArray[np.int64]:
+    """int64 (m,): cells whose inside meets each box."""
+    met = np.zeros(len(bounds_lv0), dtype=np.int64)
+    if len(cells) == 0:
+        return met
+    sizes, which = np.unique(np.stack([cells.width_lv0, cells.height_lv0]), axis=1, return_inverse=True)
+    for index, (width, height) in enumerate(sizes.T.tolist()):
+        chosen = which.ravel() == index
+        met += _met_by_equal(bounds_lv0, cells.x_lv0[chosen], cells.y_lv0[chosen], width, height)
+    return met
+
+
+def _met_by_equal(
+    bounds_lv0: npt.NDArray[np.float64],
+    x_lv0: npt.NDArray[np.int64],
+    y_lv0: npt.NDArray[np.int64],
+    width: int,
+    height: int,
+) -> npt.NDArray[np.int64]:
+    """As ``cells_met`` for cells of one size.
 
     A summed table over the columns and rows that have a cell makes this one look-up a box, however
     many cells there are.
     """
-    xs, column = np.unique(cells.x_lv0, return_inverse=True)
-    ys, row = np.unique(cells.y_lv0, return_inverse=True)
+    xs, column = np.unique(x_lv0, return_inverse=True)
+    ys, row = np.unique(y_lv0, return_inverse=True)
     table: npt.NDArray[np.int64] = np.zeros((len(ys) + 1, len(xs) + 1), dtype=np.int64)
     np.add.at(table, (row + 1, column + 1), 1)
     table = table.cumsum(axis=0).cumsum(axis=1)
-    side = cells.side_lv0
     x_min, y_min, x_max, y_max = bounds_lv0.T
-    left, right = np.searchsorted(xs, x_min - side, side="right"), np.searchsorted(xs, x_max, side="left")
-    top, bottom = np.searchsorted(ys, y_min - side, side="right"), np.searchsorted(ys, y_max, side="left")
+    left, right = np.searchsorted(xs, x_min - width, side="right"), np.searchsorted(xs, x_max, side="left")
+    top, bottom = np.searchsorted(ys, y_min - height, side="right"), np.searchsorted(ys, y_max, side="left")
     met: npt.NDArray[np.int64] = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
     return met

@@ -223,7 +223,7 @@ def slide_plan(
         lost=() if lesions is None else lost_lesions(slide_id, lesions, chosen),
         forecast=Forecast(
             patches=len(chosen),
-            pixels_decoded=len(chosen) * (cells.side_lv0 // source_factor) ** 2,
+            pixels_decoded=int((chosen.width_lv0 * chosen.height_lv0).sum()) // source_factor**2,
             raw_bytes=len(chosen) * cells.patch_size_px**2 * BYTES_PER_PIXEL,
         ),
     )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from wsiprep.config import Keep, KeepRule, Recipe
 from wsiprep.errors import UsageError
 from wsiprep.patches.hashing import cell_hashes, lowest
+from wsiprep.patches.lesions import Lesions, cells_met
 from wsiprep.patches.sampling import Cells
 
 TOLERANCE = 1e-9
@@ -34,6 +35,7 @@ class Decision(IntEnum):
     TUMOUR_FREE_NOT_SAMPLED = 5
     OVER_QUOTA = 6
     EXCLUDED = 7
+    ANCHOR_NOT_NEEDED = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +96,7 @@ def decide(
     slide_id: str,
     splits: Collection[str] | None = None,
     excluded: bool = False,
+    lesions: Lesions | None = None,
 ) -> Decisions:
     """Decide each cell of one slide.
 
@@ -102,7 +105,9 @@ def decide(
     NOT_ANNOTATED; a cell without any kept label needs tissue (NO_TISSUE) and luck
     (TUMOUR_FREE_NOT_SAMPLED); a cell with a kept label needs every keep rule (UNDER_MIN, OVER_MAX) and
     no tissue. The kept labels are those of the rules; a recipe without rules keeps every cell with
-    tissue or with any of its labels, and draws nothing. Last comes ``sampling.max_per_slide``.
+    tissue or with any of its labels, and draws nothing. A cell that is centred on a small lesion is kept
+    where no kept cell meets the lesion (else ANCHOR_NOT_NEEDED) and its share of kept labels is at least
+    ``sampling.anchor_min`` and above 0 (else UNDER_MIN). Last comes ``sampling.max_per_slide``.
 
     A rule with ``splits`` is left to the caller that knows the split: the plan of a slide does not
     (a new split must not pack anything again), passes ``splits=None``, and the cells stay. Seal then
@@ -115,6 +120,7 @@ def decide(
         slide_id: goes into the hash of the draws.
         splits: the splits that the slide is in (several with folds), None where not known yet.
         excluded: the slide stands in exclude.csv.
+        lesions: the slide's annotated regions, for cells that are centred on one.
 
     Raises:
         UsageError: the candidates lack a label that the recipe keeps.
@@ -124,12 +130,38 @@ def decide(
     has_tissue = candidates.tissue_fraction >= recipe.keep.min_tissue - TOLERANCE
     if annotated:
         codes = _annotated_codes(candidates, recipe, has_tissue, splits)
+        anchored = candidates.cells.anchor >= 0
+        codes[anchored] = Decision.ANCHOR_NOT_NEEDED
         if recipe.keep.rules:
             _sample_tumour_free(codes, candidates, recipe, slide_id)
+        if anchored.any() and lesions is not None:
+            _keep_anchored(codes, candidates, recipe, lesions)
     else:
         codes = np.where(has_tissue, Decision.KEPT, Decision.NO_TISSUE).astype(np.uint8)
     _apply_quota(codes, candidates.cells, recipe, slide_id)
     return Decisions(codes)
+
+
+def _keep_anchored(codes: Codes, candidates: Candidates, recipe: Recipe, lesions: Lesions) -> None:
+    """Keep the cells centred on lesions that nothing kept meets, the first ones first."""
+    cells = candidates.cells
+    share = tumour_share(candidates, kept_labels(recipe))
+    enough = share >= recipe.sampling.anchor_min - TOLERANCE
+    known = candidates.annotated_fraction >= recipe.keep.min_annotated - TOLERANCE
+    bounds = {int(index): lesions.bounds_lv0[i] for i, index in enumerate(lesions.index.tolist())}
+    kept = cells.take(codes == Decision.KEPT)
+    met = dict(zip(bounds, (cells_met(lesions.bounds_lv0, kept) > 0).tolist(), strict=True))
+    for i in np.flatnonzero(cells.anchor >= 0).tolist():
+        if met[int(cells.anchor[i])]:
+            continue
+        if not known[i]:
+            codes[i] = Decision.NOT_ANNOTATED
+        elif share[i] <= TOLERANCE or not enough[i]:
+            codes[i] = Decision.UNDER_MIN
+        else:
+            codes[i] = Decision.KEPT
+            here = cells_met(lesions.bounds_lv0, cells.take(np.array([i], dtype=np.intp))) > 0
+            met = {index: seen or bool(now) for (index, seen), now in zip(met.items(), here, strict=True)}
 
 
 def kept_labels(recipe: Recipe) -> tuple[str, ...]:
@@ -243,5 +275,6 @@ def _not_drawn(pool: Flags, wanted: int, cells: Cells, prefix: str) -> npt.NDArr
     if wanted == 0:
         return indices
     x_lv0, y_lv0 = cells.x_lv0[indices], cells.y_lv0[indices]
-    winners = lowest(wanted, cell_hashes(prefix, x_lv0, y_lv0), x_lv0, y_lv0)
+    hashes = cell_hashes(prefix, x_lv0, y_lv0, cells.tile[indices])
+    winners = lowest(wanted, hashes, x_lv0, y_lv0)
     return np.delete(indices, winners)

@@ -80,23 +80,29 @@ def _rings(geometry: Mapping[str, Any]) -> Iterator[list[tuple[float, float]]]:
             yield from polygon
 
 
-def cells_path(x_lv0: npt.NDArray[np.int64], y_lv0: npt.NDArray[np.int64], side_lv0: int, view: View) -> str:
-    """Squares of ``side_lv0``; above ``MAX_SEPARATE_CELLS`` neighbours in a row become one rectangle."""
-    boxes = [(x, y, side_lv0) for x, y in zip(x_lv0.tolist(), y_lv0.tolist(), strict=True)]
+def cells_path(boxes_lv0: npt.NDArray[np.int64], view: View) -> str:
+    """Rectangles; above ``MAX_SEPARATE_CELLS`` neighbours in a row become one.
+
+    Args:
+        boxes_lv0: int64 (n, 4), x, y, width, height of each cell in level-0 pixels.
+        view: of level 0.
+    """
+    boxes: list[tuple[int, int, int, int]] = [(x, y, w, h) for x, y, w, h in boxes_lv0.tolist()]
     if len(boxes) > MAX_SEPARATE_CELLS:
-        boxes = _runs(sorted(boxes, key=lambda b: (b[1], b[0])), side_lv0)
-    height = side_lv0 * view.scale_y
+        boxes = _runs(sorted(boxes, key=lambda b: (b[1], b[3], b[0])))
     return "".join(
-        f"M{x * view.scale_x:.1f} {y * view.scale_y:.1f}h{w * view.scale_x:.1f}v{height:.1f}h-{w * view.scale_x:.1f}z"
-        for x, y, w in boxes
+        f"M{x * view.scale_x:.1f} {y * view.scale_y:.1f}h{w * view.scale_x:.1f}v{h * view.scale_y:.1f}"
+        f"h-{w * view.scale_x:.1f}z"
+        for x, y, w, h in boxes
     )
 
 
-def _runs(boxes: list[tuple[int, int, int]], side_lv0: int) -> list[tuple[int, int, int]]:
-    runs: list[tuple[int, int, int]] = []
-    for x, y, _ in boxes:
-        if runs and runs[-1][1] == y and x <= runs[-1][0] + runs[-1][2]:
-            runs[-1] = (runs[-1][0], y, x + side_lv0 - runs[-1][0])
+def _runs(boxes: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    runs: list[tuple[int, int, int, int]] = []
+    for x, y, width, height in boxes:
+        if runs and runs[-1][1] == y and runs[-1][3] == height and runs[-1][0] + runs[-1][2] >= x:
+            reach = max(x + width, runs[-1][0] + runs[-1][2])
+            runs[-1] = (runs[-1][0], y, reach - runs[-1][0], height)
         else:
-            runs.append((x, y, side_lv0))
+            runs.append((x, y, width, height))
     return runs

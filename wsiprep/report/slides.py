@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 
 from wsiprep.artifacts import read_json
@@ -25,6 +26,11 @@ MAX_SLIDES = 300
 """So many slides are shown with a thumbnail; all are in the table."""
 
 KEPT = "kept"
+
+Boxes = npt.NDArray[np.int64]
+"""(n, 4): x, y, width, height of cells in level-0 pixels."""
+
+_BOX = ("x_lv0", "y_lv0", "width_lv0", "height_lv0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +122,17 @@ def failures(inputs: Inputs) -> list[tuple[str, str, str]]:
     return found
 
 
-def _kept_cells(inputs: Inputs) -> dict[str, tuple[Any, Any, int]]:
+def _kept_cells(inputs: Inputs) -> dict[str, Boxes]:
     table = inputs.cells
-    if table is None or not {"slide_id", "decision", "x_lv0", "y_lv0", "side_lv0"} <= set(table.column_names):
+    if table is None or not {"slide_id", "decision", *_BOX} <= set(table.column_names):
         return {}
-    kept = table.filter(pc.equal(table["decision"], KEPT)).select(["slide_id", "x_lv0", "y_lv0", "side_lv0"])
+    kept = table.filter(pc.equal(table["decision"], KEPT)).select(["slide_id", *_BOX])
     names = kept["slide_id"].to_numpy(zero_copy_only=False)
-    x, y, side = (kept[name].to_numpy() for name in ("x_lv0", "y_lv0", "side_lv0"))
-    found = {}
-    for name in np.unique(names.astype(str)).tolist():
-        rows = names == name
-        found[name] = (x[rows], y[rows], int(side[rows][0]))
-    return found
+    boxes = np.stack([kept[name].to_numpy() for name in _BOX], axis=1)
+    return {name: boxes[names == name] for name in np.unique(names.astype(str)).tolist()}
 
 
-def _view(inputs: Inputs, slide_id: str, cells: Mapping[str, tuple[Any, Any, int]], side_px: int) -> SlideView:
+def _view(inputs: Inputs, slide_id: str, cells: Mapping[str, Boxes], side_px: int) -> SlideView:
     record = inputs.slides[slide_id]
     state, reason = state_of(inputs, slide_id)
     picture = embed(inputs.tree.slide(slide_id).overview, side_px)
@@ -143,7 +145,7 @@ def _view(inputs: Inputs, slide_id: str, cells: Mapping[str, tuple[Any, Any, int
         if record.get("size"):
             view = _level_0_view(record, canvas)
             overlays += [*_cells(cells.get(slide_id), view), *_regions(inputs, slide_id, view, damaged)]
-    kept = len(cells[slide_id][0]) if slide_id in cells else 0
+    kept = len(cells[slide_id]) if slide_id in cells else 0
     patient = record.get("row", {}).get("patient")
     parts = [
         words(state),
@@ -177,8 +179,8 @@ def _tissue(inputs: Inputs, slide_id: str, canvas: tuple[float, float], damaged:
     return [Overlay("tissue", "tissue", "", tissue_path(mask, *canvas))]
 
 
-def _cells(cells: tuple[Any, Any, int] | None, view: View) -> list[Overlay]:
-    return [] if cells is None else [Overlay("cells", "kept cells", "", cells_path(*cells, view))]
+def _cells(cells: Boxes | None, view: View) -> list[Overlay]:
+    return [] if cells is None else [Overlay("cells", "kept cells", "", cells_path(cells, view))]
 
 
 def _regions(inputs: Inputs, slide_id: str, view: View, damaged: list[str]) -> list[Overlay]:
@@ -214,8 +216,7 @@ def _facts(inputs: Inputs, record: Record, reason: str) -> tuple[tuple[str, str]
     annotation, backend = record.get("annotation", {}), record.get("backend", {})
     regions, areas = annotation.get("counts") or {}, annotation.get("area_px") or {}
     facts = [
-        ("scale", f"{number(spacing.get('used'))} um/px x {record.get('downsample', '?')} = "
-                  f"{number(spacing.get('patch'))} um/px" if spacing else ""),
+        ("scale", _scale(record)),
         ("pixels", _pixels_from(record) if record.get("pixels") else ""),
         ("reader", " ".join(str(backend.get(k) or "") for k in ("used", "note")).strip()),
         ("tissue", f"{percent(tissue.get('share'))} ({tissue.get('method')})" if tissue else ""),
@@ -226,6 +227,16 @@ def _facts(inputs: Inputs, record: Record, reason: str) -> tuple[tuple[str, str]
         ("reason", words(reason) if record.get("error") is None else ""),
     ]  # fmt: skip
     return tuple((name, value) for name, value in facts if value)
+
+
+def _scale(record: Record) -> str:
+    spacing, scale = record.get("spacing_um") or {}, record.get("scale")
+    if not spacing:
+        return ""
+    if not scale:
+        return f"{number(spacing.get('used'))} um/px, each cell scaled to the patch"
+    times = " x ".join(dict.fromkeys(f"{float(f):.6g}" for f in scale))
+    return f"{number(spacing.get('used'))} um/px x {times} = {number(spacing.get('patch'))} um/px"
 
 
 def _decisions(inputs: Inputs, record: Record) -> str:

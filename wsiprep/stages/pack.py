@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,23 +18,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from wsiprep.annotations import LabelMap, read_regions
 from wsiprep.artifacts import DatasetTree, read_json, write_bytes
 from wsiprep.config import Recipe, pack_digest
 from wsiprep.errors import DataError, SlideError, StoreError
-from wsiprep.geometry import Box, PixelGrid, Size
 from wsiprep.manifest import SlideRow
 from wsiprep.progress import Reporter
-from wsiprep.slides import Plane, Slide, open_slide
+from wsiprep.slides import DamagedRegionError
+from wsiprep.stages.cells import grid_of
 from wsiprep.stages.pictures import SheetItem, contact_sheet, png_bytes
 from wsiprep.stages.revisions import REVISION
+from wsiprep.stages.scene import Scene, open_scene
 from wsiprep.stages.tables import table_metadata
 from wsiprep.stain import StainFit, normalise
-from wsiprep.store import PatchRecord, Receipt, ShardSpec, record_outcome, write_shard
+from wsiprep.store import DamagedPatch, PatchRecord, Receipt, ShardSpec, record_outcome, write_shard
 from wsiprep.store.tables import parse_parquet
 
 PREVIEW_PATCHES = 16
 AHEAD_PER_THREAD = 4
+WHITE_FILL, BLACK_FILL = 255, 0
+_PLAN_ONLY = {"col", "row", "anchor", "tile"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +62,42 @@ class PlanSlice:
 class _Source:
     """What a worker thread needs to make one patch."""
 
-    plane: Plane
-    labels: LabelMap
-    patch_size_px: int
+    scene: Scene
+    recipe: Recipe
+    spacing_um: float
     source_fit: StainFit | None
     target_fit: StainFit | None
     preview: frozenset[int]
 
-    def make(self, number: int, row: dict[str, Any]) -> tuple[PatchRecord, SheetItem | None]:
-        n = self.plane.downsample
-        box = Box(row["x_lv0"] // n, row["y_lv0"] // n, self.patch_size_px, self.patch_size_px)
-        raw = self.plane.read_padded(box)
+    def make(self, number: int, cell: Mapping[str, Any]) -> tuple[PatchRecord | DamagedPatch, SheetItem | None]:
+        side = self.recipe.sampling.patch_size_px
+        grid = grid_of(cell["x_lv0"], cell["y_lv0"], cell["width_lv0"], cell["height_lv0"], side)
+        reader, labels = self.scene.at(cell["tile"])
+        name = self.scene.tile_name(cell["tile"])
+        fill = WHITE_FILL if self.recipe.sampling.pad == "white" else BLACK_FILL
+        try:
+            raw = reader.read(grid, fill)
+        except DamagedRegionError as error:
+            return DamagedPatch(name, cell["x_lv0"], cell["y_lv0"], str(error.got or error.message)), None
         image = raw
         # A slide whose stains are nobody's own is kept as it is; its receipt and the report say so.
         if self.source_fit is not None and self.target_fit is not None and self.source_fit.origin != "reference":
             image = normalise(raw, self.source_fit, self.target_fit)
-        mask = self.labels.mask(PixelGrid.of_plane(box, n))
-        record = PatchRecord(image=image, mask=mask, row=row)
+        mask = labels.mask(grid)
+        inside = labels.inside_roi(grid) if self.recipe.sampling.outside_roi == "pad" else None
+        if inside is not None:
+            image = np.where(inside[..., np.newaxis], image, np.uint8(fill))
+        instance = labels.instances(grid) if self.recipe.annotations.instances else None
+        found = reader.source_of(grid)
+        row = {k: v for k, v in cell.items() if k not in _PLAN_ONLY} | {
+            "tile": name,
+            "scale": grid.scale_x,
+            "scale_y": grid.scale_y,
+            "spacing_um": self.spacing_um * grid.scale_x,
+            "source_level": found.source_level,
+            "from_stored": found.from_stored,
+        }
+        record = PatchRecord(image=image, mask=mask, row=row, instance=instance)
         return record, SheetItem(image, raw, mask) if number in self.preview else None
 
 
@@ -90,14 +111,17 @@ def pack(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *
     recipe = recipe.for_source(row.source)
     part = read_slice(tree, row.slide_id)
     record = read_json(tree.slide(row.slide_id).record)
-    with open_slide(row.slide, recipe.backend) as slide:
-        if slide.info.identity != part.metadata["identity"]:
+    with open_scene(row, recipe, tree.slide(row.slide_id), record) as scene:
+        if scene.identity != part.metadata["identity"]:
             raise SlideError(
-                "the slide is not the file that was surveyed", got=slide.info.identity[:12],
+                "the slide is not the file that was surveyed", got=scene.identity[:12],
                 expected=part.metadata["identity"][:12], file=row.slide, fix="run survey and plan again",
             )  # fmt: skip
-        spec = _spec(row, recipe, record, part, slide)
-        receipt = _write(slide, recipe, tree, spec, part, reporter, threads)
+        spec = _spec(row, recipe, record, part, scene)
+        receipt = _write(scene, recipe, tree, spec, part, reporter, threads)
+    damaged = len(receipt.provenance.get("damaged", ()))
+    if damaged:
+        reporter.say(f"{row.slide_id}: {damaged} cell(s) cannot be decoded; its receipt lists them", level="warning")
     reporter.say(f"pack {row.slide_id}: {receipt.n_patches} patches", digest=receipt.digest[:12])
     return receipt
 
@@ -135,16 +159,16 @@ def read_slice(tree: DatasetTree, slide_id: str) -> PlanSlice:
     return PlanSlice(table, table_metadata(table), hashlib.sha256(data).hexdigest())
 
 
-def _spec(row: SlideRow, recipe: Recipe, record: dict[str, Any], part: PlanSlice, slide: Slide) -> ShardSpec:
+def _spec(row: SlideRow, recipe: Recipe, record: dict[str, Any], part: PlanSlice, scene: Scene) -> ShardSpec:
     attributes = {
         "revision": REVISION["pack"],
         "pack_digest": pack_digest(recipe),
-        "slide": {"identity": slide.info.identity, "size_px": [slide.info.size.width_px, slide.info.size.height_px]},
-        "spacing_um": record["spacing_um"]["patch"],
-        "downsample": record["downsample"],
+        "slide": {"identity": scene.identity, "size_px": _size(record)},
+        "spacing_um": record["spacing_um"],
+        "scale": record["scale"],
         "pixels": record["pixels"],
         "annotation_state": row.annotation_state,
-        "regions_digest": part.metadata["regions_digest"],
+        "annotation_digest": part.metadata["annotation_digest"],
         "stain": part.metadata["stain"],
         "synthetic": recipe.synthetic,
     }
@@ -155,30 +179,40 @@ def _spec(row: SlideRow, recipe: Recipe, record: dict[str, Any], part: PlanSlice
         store=recipe.store,
         attributes=attributes,
         provenance={"backend": record["backend"], "plan_digest": part.digest},
+        instances=recipe.annotations.instances,
     )
 
 
+def _size(record: Mapping[str, Any]) -> list[int] | None:
+    size = record["size"]
+    return None if size is None else [size["width_px"], size["height_px"]]
+
+
 def _write(
-    slide: Slide, recipe: Recipe, tree: DatasetTree, spec: ShardSpec, part: PlanSlice, reporter: Reporter, threads: int
+    scene: Scene, recipe: Recipe, tree: DatasetTree, spec: ShardSpec, part: PlanSlice, reporter: Reporter, threads: int
 ) -> Receipt:
-    regions = read_regions(tree.slide(spec.slide_id).regions)
-    size: Size = slide.info.size
     count = part.cells.num_rows
     step = max(1, count // PREVIEW_PATCHES)
     source = _Source(
-        plane=Plane(slide, spec.attributes["downsample"], recipe.pixels),
-        labels=LabelMap(regions.regions, recipe.labels, spec.attributes["annotation_state"], size),
-        patch_size_px=spec.patch_size_px,
+        scene=scene,
+        recipe=recipe,
+        spacing_um=spec.attributes["spacing_um"]["used"],
         source_fit=part.source_fit,
         target_fit=part.target_fit,
         preview=frozenset(range(0, count, step)[:PREVIEW_PATCHES]),
     )
-    rows = _index_rows(part, spec)
     sheet: list[SheetItem] = []
+    allowed = int(recipe.max_damaged * count)
+    damaged = 0
     with reporter.task(f"pack {spec.slide_id}", count) as task:
 
-        def patches() -> Iterator[PatchRecord]:
-            for patch, item in _in_order(source, rows, threads):
+        def patches() -> Iterator[PatchRecord | DamagedPatch]:
+            nonlocal damaged
+            for patch, item in _in_order(source, part.cells.to_pylist(), threads):
+                if isinstance(patch, DamagedPatch):
+                    damaged += 1
+                    if damaged > allowed or damaged == count:
+                        raise _too_damaged(patch, damaged, count, recipe)
                 if item is not None:
                     sheet.append(item)
                 task.advance()
@@ -189,26 +223,24 @@ def _write(
     return receipt
 
 
-def _index_rows(part: PlanSlice, spec: ShardSpec) -> list[dict[str, Any]]:
-    shared = {
-        "scale": float(spec.attributes["downsample"]),
-        "spacing_um": spec.attributes["spacing_um"],
-        "source_level": spec.attributes["pixels"]["source_level"],
-        "from_stored": spec.attributes["pixels"]["from_stored"],
-    }
-    dropped = {"col", "row"}
-    return [{k: v for k, v in row.items() if k not in dropped} | shared for row in part.cells.to_pylist()]
+def _too_damaged(patch: DamagedPatch, damaged: int, count: int, recipe: Recipe) -> SlideError:
+    return SlideError(
+        "too many cells of the slide cannot be decoded",
+        got=f"{damaged} so far, the last one at x {patch.x_lv0}, y {patch.y_lv0}: {patch.reason}",
+        expected=f"at most {recipe.max_damaged:.1%} of {count}",
+        fix="fetch the file again, list the slide in exclude.csv, or raise max_damaged",
+    )
 
 
 def _in_order(
     source: _Source, rows: list[dict[str, Any]], threads: int
-) -> Iterator[tuple[PatchRecord, SheetItem | None]]:
+) -> Iterator[tuple[PatchRecord | DamagedPatch, SheetItem | None]]:
     """Patches in the order of the plan; at most a few per thread are in memory at a time."""
     if threads <= 1:
         for number, row in enumerate(rows):
             yield source.make(number, row)
         return
-    waiting: deque[Future[tuple[PatchRecord, SheetItem | None]]] = deque()
+    waiting: deque[Future[tuple[PatchRecord | DamagedPatch, SheetItem | None]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool:
         try:
             for number, row in enumerate(rows):

@@ -23,6 +23,7 @@ from wsiprep.patches import (
     ALL,
     BY_PATCH,
     Assignment,
+    CELL_COLUMNS,
     Candidates,
     Cells,
     Decision,
@@ -77,12 +78,10 @@ class DecidedSlide:
         names = np.array([d.name.lower() for d in Decision])
         n = len(self.candidates)
         constant = {"slide_id": [self.slide_id] * n, "source": [self.row.source or ""] * n}
-        cells = self.candidates.cells
         return pa.table(
             {k: pa.array(v, pa.string()) for k, v in constant.items()}
             | _columns(self.candidates)
             | {
-                "side_lv0": column(np.full(n, cells.side_lv0, np.int64)),
                 "decision": pa.array(names[self.decisions.codes].tolist(), pa.string()),
             }
         )
@@ -150,9 +149,10 @@ def plan(
 def decide_slide(row: SlideRow, record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree) -> DecidedSlide:
     """Apply the keep rules to one surveyed slide."""
     recipe = recipe.for_source(row.source)
-    candidates = _candidates(record, recipe, tree, row.slide_id)
+    candidates = _candidates(recipe, tree, row.slide_id)
     annotated = row.annotation_state != "none"
-    decisions = decide(candidates, recipe, annotated=annotated, slide_id=row.slide_id)
+    lesions = _lesions(record["lesions"])
+    decisions = decide(candidates, recipe, annotated=annotated, slide_id=row.slide_id, lesions=lesions)
     pixels = record["pixels"]
     summary = slide_plan(
         row.slide_id,
@@ -160,8 +160,8 @@ def decide_slide(row: SlideRow, record: Mapping[str, Any], recipe: Recipe, tree:
         decisions,
         recipe,
         annotated=annotated,
-        source_factor=record["downsample"] if pixels["from_stored"] else 1,
-        lesions=_lesions(record["lesions"]),
+        source_factor=round(record["scale"][0]) if pixels["from_stored"] else 1,
+        lesions=lesions,
     )
     return DecidedSlide(row, record, candidates, decisions, summary)
 
@@ -176,25 +176,20 @@ def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, cohort
         "revision": REVISION["plan"],
         "slide_id": decided.slide_id,
         "identity": record["identity"],
-        "regions_digest": record["annotation"]["regions_digest"],
+        "annotation_digest": record["annotation"]["digest"],
         "annotation_state": decided.row.annotation_state,
         "labels": list(recipe.labels),
-        "downsample": record["downsample"],
+        "scale": record["scale"],
         "patch_size_px": recipe.sampling.patch_size_px,
         "pixels": record["pixels"],
-        "spacing_um": record["spacing_um"]["patch"],
+        "spacing_um": record["spacing_um"],
         "stain": slide_stain(record, recipe, tree, cohort),
     }
     return write_bytes_if_changed(tree.plan_slice(decided.slide_id), table_bytes(kept, metadata))
 
 
 def _columns(candidates: Candidates) -> dict[str, pa.Array]:
-    cells = candidates.cells
-    columns: dict[str, Any] = {
-        "col": cells.col,
-        "row": cells.row,
-        "x_lv0": cells.x_lv0,
-        "y_lv0": cells.y_lv0,
+    columns: dict[str, Any] = candidates.cells.columns | {
         "tissue_fraction": candidates.tissue_fraction,
         "annotated_fraction": candidates.annotated_fraction,
     }
@@ -202,16 +197,13 @@ def _columns(candidates: Candidates) -> dict[str, pa.Array]:
     return {name: column(values) for name, values in columns.items()}
 
 
-def _candidates(record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree, slide_id: str) -> Candidates:
+def _candidates(recipe: Recipe, tree: DatasetTree, slide_id: str) -> Candidates:
     table = read_parquet(tree.slide(slide_id).candidates)
 
     def values(name: str) -> Any:
         return numbers(table, name)
 
-    cells = Cells(
-        values("col"), values("row"), values("x_lv0"), values("y_lv0"),
-        recipe.sampling.patch_size_px, record["downsample"],
-    )  # fmt: skip
+    cells = Cells.of_columns({name: values(name) for name in CELL_COLUMNS}, recipe.sampling.patch_size_px)
     labels = {name: values(f"{name}_fraction") for name in recipe.labels}
     return Candidates(cells, values("tissue_fraction"), values("annotated_fraction"), labels)
 
@@ -264,7 +256,7 @@ def _require_one_kind_of_pixels(kept: Sequence[DecidedSlide], recipe: Recipe) ->
     if recipe.mix_pixels:
         return
     averaged = [d for d in kept if not d.record["pixels"]["from_stored"]]
-    stored = [d for d in kept if d.record["pixels"]["from_stored"] and d.record["downsample"] > 1]
+    stored = [d for d in kept if d.record["pixels"]["from_stored"] and d.record["pixels"]["source_level"] > 0]
     if averaged and stored:
         raise PlanError(
             "some slides have the level and others must be averaged from level 0",

@@ -7,50 +7,35 @@ resolution where a stain is to be fitted. Writes ``slides/{id}/``, the record la
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wsiprep.annotations import AnnotationSet, Fractions, LabelMap, read_annotations, write_regions
+from wsiprep.annotations import AnnotationSet, Fractions, write_regions
 from wsiprep.artifacts import DatasetTree, write_bytes, write_json
 from wsiprep.config import Recipe
-from wsiprep.errors import AnnotationError, DataError, SlideError, SpacingError
-from wsiprep.geometry import Box, downsample_for, spacing_matches
+from wsiprep.errors import DataError, SlideError
+from wsiprep.geometry import PixelGrid, Spacing
 from wsiprep.manifest import SlideRow
+from wsiprep.patches import Cells
 from wsiprep.patches.hashing import cell_hashes
-from wsiprep.patches.sampling import Cells, grid_cells
 from wsiprep.progress import Reporter
-from wsiprep.slides import Plane, Slide, open_slide, read_overview
+from wsiprep.slides import PatchReader, PixelSource, Slide, open_slide, read_overview
+from wsiprep.stages.cells import cells_of, grid_of
+from wsiprep.stages.labels import labels_of_slide
 from wsiprep.stages.overview import Overview, picture_of
 from wsiprep.stages.pictures import jpeg_bytes
 from wsiprep.stages.revisions import REVISION
+from wsiprep.stages.scale import SlideScale, slide_scale
 from wsiprep.stages.tables import column, table_bytes
 from wsiprep.stain import ColourHistogram, glass_colour, histogram
 from wsiprep.tissue import TissueMask, cell_fractions, find_tissue, read_given, write_mask
 
 FULL_DIGEST_CHUNK = 1 << 22
 MIN_STAIN_TISSUE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class SlideScale:
-    """How a slide's pixels relate to the patches': spacings in um/px and the integer downsample."""
-
-    file_um: float | None
-    override_um: float | None
-    used_um: float
-    downsample: int
-
-    @property
-    def patch_um(self) -> float:
-        return self.used_um * self.downsample
-
-    def to_dict(self) -> dict[str, float | None]:
-        return {"file": self.file_um, "override": self.override_um, "used": self.used_um, "patch": self.patch_um}
 
 
 def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter) -> dict[str, Any]:
@@ -63,28 +48,30 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
     recipe = recipe.for_source(row.source)
     _check_digest(row)
     with open_slide(row.slide, recipe.backend) as slide:
-        scale = slide_scale(slide, row, recipe)
-        annotations = _annotations(row, recipe, slide)
-        labels = LabelMap(annotations.regions, recipe.labels, row.annotation_state, slide.info.size)
-        reporter.say(f"survey {row.slide_id}: {slide.info.backend}, {scale.patch_um:g} um/px")
-        view = Overview(*read_overview(slide, max(1, int(recipe.tissue.spacing_um / scale.used_um))))
-        tissue = _tissue(row, recipe, view, scale.used_um, slide)
+        info = slide.info
+        scale = slide_scale(info.spacing, row, recipe)
+        labels = labels_of_slide(row, recipe, info)
+        regions = labels.annotations.regions
+        name = f"{scale.patch_um:g} um/px" if scale.patch_um else "each cell scaled to the patch"
+        reporter.say(f"survey {row.slide_id}: {info.backend}, {name}")
+        view = Overview(*read_overview(slide, max(1, int(recipe.tissue.spacing_um / scale.used.mean_um))))
+        tissue = _tissue(row, recipe, view, scale.used, slide)
         picture = picture_of(slide, view)
-        cells = grid_cells(slide.info.size, scale.downsample, recipe.sampling)
-        side = cells.side_lv0
-        shares = cell_fractions(tissue, slide.info.size, cells.x_lv0, cells.y_lv0, side, side)
-        fractions = labels.fractions(cells.x_lv0, cells.y_lv0, side, side)
-        plane = Plane(slide, scale.downsample, recipe.pixels)
-        colours = _colours(row, recipe, plane, cells, shares) if recipe.stain.method != "none" else None
+        cells = cells_of(info.size, info.bounds, scale.cells, regions, recipe, name=row.slide_id)
+        places = (cells.x_lv0, cells.y_lv0, cells.width_lv0, cells.height_lv0)
+        shares = cell_fractions(tissue, info.size, *places)
+        fractions = labels.source.fractions(*places)
+        reader = PatchReader(slide, pixels_of(recipe))
+        colours = _colours(row, reader, cells, shares, recipe) if recipe.stain.method != "none" else None
+        source = _pixel_source(reader, cells)
     folder = tree.slide(row.slide_id)
-    regions = write_regions(annotations, recipe.labels)
-    write_bytes(folder.regions, regions)
+    write_bytes(folder.regions, write_regions(labels.annotations, recipe.labels))
     write_bytes(folder.tissue, write_mask(tissue))
     write_bytes(folder.overview, jpeg_bytes(picture.image))
-    write_bytes(folder.candidates, table_bytes(_candidates(cells, shares, fractions)))
+    write_bytes(folder.candidates, table_bytes(candidates_table(cells, shares, fractions)))
     if colours is not None:
         write_bytes(folder.colours, colours.save())
-    record = _record(row, slide, scale, plane, cells) | {
+    record = _record(row, slide, scale, source, cells) | {
         **glass_colour(view.image, tissue.mask).to_dict(),
         "overview": picture.to_dict(),
         "tissue": {
@@ -96,12 +83,14 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
         "annotation": {
             "state": row.annotation_state,
             "file": row.annotation_ref,
-            "regions": len(annotations.regions),
-            "regions_digest": hashlib.sha256(regions).hexdigest(),
-            "counts": dict(annotations.counts),
-            "area_px": dict(labels.areas_px),
+            "kind": labels.kind,
+            "regions": len(regions),
+            "digest": labels.digest,
+            "counts": dict(labels.annotations.counts),
+            "area_px": dict(labels.source.areas_px),
+            **labels.facts,
         },
-        "lesions": _lesions(annotations, recipe),
+        "lesions": _lesions(labels.annotations, recipe),
     }
     write_json(folder.record, record)
     return record
@@ -126,38 +115,23 @@ def survey_or_record(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter:
         return record
 
 
-def slide_scale(slide: Slide, row: SlideRow, recipe: Recipe) -> SlideScale:
-    """Spacing and downsample of a slide by the recipe's rules; never guessed.
+def pixels_of(recipe: Recipe) -> Literal["stored", "level0"]:
+    """Where pixels may come from; crops that are scaled to the patch are always means of level 0."""
+    return "level0" if recipe.sampling.kind in ("box", "whole") else recipe.pixels
 
-    Raises:
-        SpacingError: no spacing anywhere, not square, or more than 2 % off what the recipe expects.
-    """
-    found = slide.info.spacing
-    file_um = None if found is None else found.mean_um
-    if row.spacing_um is not None:
-        used = row.spacing_um
-    elif found is None:
-        raise SpacingError(
-            "the slide does not say how large its pixels are", got="no um/px in the file", file=row.slide,
-            expected="a resolution tag, or a spacing_um in the manifest",
-            fix="add a spacing_um column to the manifest (or --slide-spacing-um with tile)",
-        )  # fmt: skip
-    elif not found.is_square:
-        raise SpacingError(
-            "the pixels are not square", got=f"{found.x_um:g} x {found.y_um:g} um/px", file=row.slide,
-            expected="sides within 2 %", fix="give spacing_um in the manifest if the file is wrong",
-        )  # fmt: skip
-    else:
-        used = found.mean_um
-    expected = recipe.expect_um
-    if row.spacing_um is None and expected and not any(spacing_matches(used, e) for e in expected):
-        raise SpacingError(
-            "the slide's spacing is not what the recipe expects", got=f"{used:g} um/px", file=row.slide,
-            expected=" or ".join(f"{e:g}" for e in expected) + " um/px within 2 %",
-            fix="correct expect_um, or give this slide a spacing_um in the manifest",
-        )  # fmt: skip
-    downsample = downsample_for(used, downsample=recipe.downsample, spacing_um=recipe.spacing_um)
-    return SlideScale(file_um, row.spacing_um, used, downsample)
+
+def _pixel_source(reader: PatchReader, cells: Cells) -> PixelSource:
+    """Where the cells' pixels come from: the same for all cells of one scale."""
+    if len(cells) == 0:
+        return PixelSource(0, False)
+    return reader.source_of(_grid(cells, 0))
+
+
+def _grid(cells: Cells, i: int) -> PixelGrid:
+    return grid_of(
+        int(cells.x_lv0[i]), int(cells.y_lv0[i]), int(cells.width_lv0[i]), int(cells.height_lv0[i]),
+        cells.patch_size_px,
+    )  # fmt: skip
 
 
 def row_record(row: SlideRow) -> dict[str, Any]:
@@ -172,6 +146,7 @@ def row_record(row: SlideRow) -> dict[str, Any]:
         "fold": row.fold,
         "source": row.source,
         "spacing_um": row.spacing_um,
+        "spacing_y_um": row.spacing_y_um,
         "stain_type": row.stain_type,
         "extra": dict(row.extra),
     }
@@ -194,19 +169,7 @@ def _check_digest(row: SlideRow) -> None:
         )  # fmt: skip
 
 
-def _annotations(row: SlideRow, recipe: Recipe, slide: Slide) -> AnnotationSet:
-    if row.annotation is None:
-        return AnnotationSet(regions=(), counts={})
-    if not Path(row.annotation).is_file():
-        raise AnnotationError(
-            "the annotation file is missing", got=row.annotation,
-            expected="the file that the manifest names",
-            fix="fetch it, or set annotation_state to normal or none and leave the column empty",
-        )  # fmt: skip
-    return read_annotations(row.annotation, recipe, slide.info.size)
-
-
-def _tissue(row: SlideRow, recipe: Recipe, view: Overview, spacing_um: float, slide: Slide) -> TissueMask:
+def _tissue(row: SlideRow, recipe: Recipe, view: Overview, spacing: Spacing, slide: Slide) -> TissueMask:
     if recipe.tissue.method == "given":
         if row.tissue is None:
             raise DataError(
@@ -214,11 +177,12 @@ def _tissue(row: SlideRow, recipe: Recipe, view: Overview, spacing_um: float, sl
                 fix="fill the tissue column, or choose another method",
             )  # fmt: skip
         return read_given(row.tissue, slide.info.size, view.downsample)
-    return find_tissue(view.image, view.downsample, view.downsample * spacing_um, recipe.tissue, row.stain_type)
+    view_um = view.downsample * spacing.mean_um
+    return find_tissue(view.image, view.downsample, view_um, recipe.tissue, row.stain_type)
 
 
 def _colours(
-    row: SlideRow, recipe: Recipe, plane: Plane, cells: Cells, shares: npt.NDArray[np.float64]
+    row: SlideRow, reader: PatchReader, cells: Cells, shares: npt.NDArray[np.float64], recipe: Recipe
 ) -> ColourHistogram:
     """Histogram of the colours of a few tissue cells, chosen by hash, read at the patches' scale."""
     enough = min(MIN_STAIN_TISSUE, float(shares.max(initial=0.0)))
@@ -227,18 +191,13 @@ def _colours(
     chosen = np.sort(eligible[np.argsort(hashes, kind="stable")[: recipe.stain.sample_cells]])
     total = ColourHistogram.empty()
     for i in chosen.tolist():
-        side, n = cells.patch_size_px, cells.downsample
-        box = Box(int(cells.x_lv0[i]) // n, int(cells.y_lv0[i]) // n, side, side)
-        total = total + histogram(plane.read_padded(box))
+        total = total + histogram(reader.read(_grid(cells, i)))
     return total
 
 
-def _candidates(cells: Cells, tissue: npt.NDArray[np.float64], fractions: Fractions) -> pa.Table:
-    columns: dict[str, Any] = {
-        "col": cells.col,
-        "row": cells.row,
-        "x_lv0": cells.x_lv0,
-        "y_lv0": cells.y_lv0,
+def candidates_table(cells: Cells, tissue: npt.NDArray[np.float64], fractions: Fractions) -> pa.Table:
+    """``candidates.parquet``: a row a cell."""
+    columns: dict[str, Any] = cells.columns | {
         "tissue_fraction": tissue,
         "annotated_fraction": fractions.annotated,
     }
@@ -246,7 +205,7 @@ def _candidates(cells: Cells, tissue: npt.NDArray[np.float64], fractions: Fracti
     return pa.table({name: column(values) for name, values in columns.items()})
 
 
-def _record(row: SlideRow, slide: Slide, scale: SlideScale, plane: Plane, cells: Cells) -> dict[str, Any]:
+def _record(row: SlideRow, slide: Slide, scale: SlideScale, source: PixelSource, cells: Cells) -> dict[str, Any]:
     info = slide.info
     return {
         "revision": REVISION["survey"],
@@ -266,9 +225,9 @@ def _record(row: SlideRow, slide: Slide, scale: SlideScale, plane: Plane, cells:
         "vendor": info.vendor,
         "compression": info.compression,
         "spacing_um": scale.to_dict(),
-        "downsample": scale.downsample,
-        "pixels": {"from_stored": plane.from_stored, "source_level": plane.source_level},
-        "cells": {"count": len(cells), "patch_size_px": cells.patch_size_px, "side_lv0": cells.side_lv0},
+        "scale": None if scale.cells is None else [float(scale.cells.x), float(scale.cells.y)],
+        "pixels": {"from_stored": source.from_stored, "source_level": source.source_level},
+        "cells": {"count": len(cells), "patch_size_px": cells.patch_size_px},
     }
 
 

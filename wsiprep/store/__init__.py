@@ -11,7 +11,7 @@ from wsiprep.store.receipts import (
     receipt_is_whole,
     record_outcome,
 )
-from wsiprep.store.rows import PatchRecord
+from wsiprep.store.rows import DamagedPatch, PatchRecord
 from wsiprep.store.schema import SCHEMA_VERSION, SPLIT_ALL, index_schema, rows_schema
 from wsiprep.store.seal import read_rows, seal
 from wsiprep.store.splits import Assignment, Placement, by_slide
@@ -22,6 +22,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SPLIT_ALL",
     "Assignment",
+    "DamagedPatch",
     "Dataset",
     "FileRecord",
     "Finding",

@@ -37,6 +37,31 @@ class PatchRecord:
     instance: npt.NDArray[np.int32] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DamagedPatch:
+    """A patch that was announced and whose pixels cannot be decoded: listed in the receipt, never written.
+
+    Attributes:
+        tile: of a collection, else None.
+        x_lv0, y_lv0: where it lies.
+        reason: what the decoder said.
+    """
+
+    tile: str | None
+    x_lv0: int
+    y_lv0: int
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"tile": self.tile, "x_lv0": self.x_lv0, "y_lv0": self.y_lv0, "reason": self.reason}
+
+
+def row_order(row: Mapping[str, Any]) -> tuple[str, int, int, int, int]:
+    """The key by which the rows of a shard ascend, each value once."""
+    return (row["tile"] or "", row["y_lv0"], row["x_lv0"], row["height_lv0"], row["width_lv0"])
+
+
 def full_row(patch: PatchRecord, labels: Sequence[str], digest: str) -> dict[str, Any]:
     """All columns of ``schema.rows_schema`` for one patch, in order.
 

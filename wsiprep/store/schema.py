@@ -24,7 +24,7 @@ import pyarrow as pa
 from wsiprep.config import IGNORE
 from wsiprep.store.codecs import ChunkCodec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 IMAGE, MASK, INSTANCE = "image", "mask", "instance"
 CHANNELS = ("r", "g", "b")
@@ -101,11 +101,19 @@ def group_metadata(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def place_columns() -> list[pa.Field]:
-    """Columns of a patch that ``pack`` is given: where it lies."""
+    """Columns of a patch that ``pack`` is given: where it lies.
+
+    Pixel (i, j) of the patch covers level-0 pixels from ``x_lv0 + i scale`` and ``y_lv0 + j scale_y`` on, where
+    ``scale`` is ``width_lv0`` over the patch's side; ``tile`` names the tile of a collection.
+    """
     return [
+        pa.field("tile", pa.string()),
         pa.field("x_lv0", pa.int64(), nullable=False),
         pa.field("y_lv0", pa.int64(), nullable=False),
+        pa.field("width_lv0", pa.int64(), nullable=False),
+        pa.field("height_lv0", pa.int64(), nullable=False),
         pa.field("scale", pa.float64(), nullable=False),
+        pa.field("scale_y", pa.float64(), nullable=False),
         pa.field("spacing_um", pa.float64(), nullable=False),
         pa.field("source_level", pa.int32()),
         pa.field("from_stored", pa.bool_(), nullable=False),

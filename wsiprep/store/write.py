@@ -30,7 +30,7 @@ from wsiprep.errors import StorageError, StoreError, UsageError, from_os_error
 from wsiprep.store.codecs import ChunkCodec
 from wsiprep.store.digest import bytes_digest, file_digest, patch_digest, shard_digest
 from wsiprep.store.receipts import FileRecord, Receipt, publish_receipt
-from wsiprep.store.rows import PatchRecord, full_row
+from wsiprep.store.rows import DamagedPatch, PatchRecord, full_row, row_order
 from wsiprep.store.schema import (
     IMAGE,
     INSTANCE,
@@ -89,15 +89,17 @@ class ShardSpec:
         return {**self.attributes, **own}
 
 
-def write_shard(tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecord], count: int) -> Receipt:
+def write_shard(
+    tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecord | DamagedPatch], count: int
+) -> Receipt:
     """Write the patches of one slide as a shard and publish it, its rows and its receipt, in this order.
 
     One patch is in memory at a time. Where the same content lies there already and is whole, it is
     kept; where it is damaged, it is replaced. Several writers of one slide are harmless.
 
     Args:
-        patches: in row order (y, x), each place once.
-        count: how many there are. With 0 only a receipt of state ``empty`` is written.
+        patches: in row order (tile, y, x), each place once; damaged ones are listed in the receipt's provenance.
+        count: how many there are, damaged ones included. With 0 only a receipt of state ``empty`` is written.
 
     Returns:
         The receipt, as published.
@@ -121,11 +123,14 @@ def write_shard(tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecor
     return receipt
 
 
-def _write(tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecord], count: int) -> Receipt:
+def _write(tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecord | DamagedPatch], count: int) -> Receipt:
     with published_folder(tree.shard_folder(spec.slide_id)) as (temporary, final):
         with _ShardWriter(temporary, spec, count) as writer:
             for patch in patches:
-                writer.add(patch)
+                if isinstance(patch, DamagedPatch):
+                    writer.leave_out(patch)
+                else:
+                    writer.add(patch)
             files = writer.finish()
         digest = shard_digest(spec.full_attributes, writer.rows, [row["digest"] for row in writer.rows])
         target = tree.shard(spec.slide_id, digest)
@@ -142,10 +147,10 @@ def _write(tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecord], c
         state="done",
         digest=digest,
         shard=folder,
-        n_patches=count,
+        n_patches=len(writer.rows),
         files=(*(FileRecord(f"{folder}/{f.path}", f.size, f.xxh3) for f in files), rows_record),
         attributes=dict(spec.attributes),
-        provenance=dict(spec.provenance),
+        provenance=dict(spec.provenance) | {"damaged": [patch.to_dict() for patch in writer.damaged]},
     )
 
 
@@ -154,6 +159,7 @@ class _ShardWriter:
 
     def __init__(self, folder: Path, spec: ShardSpec, count: int) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.damaged: list[DamagedPatch] = []
         self._spec = spec
         self._count = count
         self._codec = spec.codec
@@ -169,18 +175,26 @@ class _ShardWriter:
         for array in self._arrays.values():
             array.close()
 
-    def add(self, patch: PatchRecord) -> None:
-        number = len(self.rows)
+    def leave_out(self, patch: DamagedPatch) -> None:
+        self._number()
+        self.damaged.append(patch)
+
+    def _number(self) -> int:
+        number = len(self.rows) + len(self.damaged)
         if number == self._count:
             raise StoreError("there are more patches than announced", got=f"over {self._count}", fix="run plan again")
+        return number
+
+    def add(self, patch: PatchRecord) -> None:
+        number = self._number()
         arrays = self._checked(patch, number)
         row = full_row(patch, self._spec.labels, patch_digest(arrays))
         if self.rows:
             last = self.rows[-1]
-            if (row["y_lv0"], row["x_lv0"]) <= (last["y_lv0"], last["x_lv0"]):
+            if row_order(row) <= row_order(last):
                 raise StoreError(
-                    "patches come out of row order", got=f"y, x = {row['y_lv0']}, {row['x_lv0']}",
-                    expected=f"after {last['y_lv0']}, {last['x_lv0']}", fix="sort them by y, then x; each place once",
+                    "patches come out of row order", got=f"tile, y, x = {row_order(row)[:3]}",
+                    expected=f"after {row_order(last)[:3]}", fix="sort them by tile, y, then x; each place once",
                 )  # fmt: skip
         for name, values in arrays.items():
             self._arrays[name].add(values)
@@ -205,13 +219,16 @@ class _ShardWriter:
 
     def finish(self) -> list[FileRecord]:
         """Write the metadata; every file of the shard, sorted by path."""
-        if len(self.rows) != self._count:
+        number = len(self.rows) + len(self.damaged)
+        if number != self._count:
             raise StoreError(
-                "there are fewer patches than announced", got=len(self.rows), expected=self._count, fix="run plan again"
+                "there are fewer patches than announced", got=number, expected=self._count, fix="run plan again"
             )
+        if not self.rows:
+            raise StoreError("no patch could be decoded", got=self._spec.slide_id, fix="leave the slide out")
         files = [_metadata_file(self._folder, "", group_metadata(self._spec.full_attributes))]
         for name, array in self._arrays.items():
-            metadata = array.layout.metadata(self._count, array.per_file, self._codec)
+            metadata = array.layout.metadata(len(self.rows), array.per_file, self._codec)
             files += [*array.finish(), _metadata_file(self._folder, name, metadata)]
         return sorted(files, key=lambda f: f.path)
 

@@ -50,7 +50,7 @@ class TissueMask:
 
 
 def cell_fractions(
-    mask: TissueMask, size_lv0: Size, x_lv0: Ints, y_lv0: Ints, width_lv0: int, height_lv0: int
+    mask: TissueMask, size_lv0: Size, x_lv0: Ints, y_lv0: Ints, width_lv0: Ints | int, height_lv0: Ints | int
 ) -> npt.NDArray[np.float64]:
     """Exact area-weighted share of tissue of each cell.
 
@@ -63,8 +63,8 @@ def cell_fractions(
         size_lv0: size of level 0.
         x_lv0: left edges, int (n,), may be negative.
         y_lv0: top edges, int (n,).
-        width_lv0: width of every cell.
-        height_lv0: height of every cell.
+        width_lv0: widths, int (n,), or one for every cell.
+        height_lv0: heights, likewise.
 
     Returns:
         float64 (n,) in [0, 1]; 0 for cells wholly outside the slide.
@@ -75,11 +75,12 @@ def cell_fractions(
     x, y = np.asarray(x_lv0, dtype=np.int64), np.asarray(y_lv0, dtype=np.int64)
     if x.shape != y.shape or x.ndim != 1:
         raise UsageError("cells need x and y of one length", got=(x.shape, y.shape), expected="two arrays (n,)")
-    if width_lv0 < 1 or height_lv0 < 1:
-        raise UsageError("cells need a positive size", got=(width_lv0, height_lv0))
+    width, height = (np.broadcast_to(np.asarray(v, np.int64), x.shape) for v in (width_lv0, height_lv0))
+    if min(int(width.min(initial=1)), int(height.min(initial=1))) < 1:
+        raise UsageError("cells need a positive size", got=(int(width.min()), int(height.min())))
     padded = _covering(mask, size_lv0)
-    left, right = (np.clip(v, 0, size_lv0.width_px) for v in (x, x + width_lv0))
-    top, bottom = (np.clip(v, 0, size_lv0.height_px) for v in (y, y + height_lv0))
+    left, right = (np.clip(v, 0, size_lv0.width_px) for v in (x, x + width))
+    top, bottom = (np.clip(v, 0, size_lv0.height_px) for v in (y, y + height))
     integral = np.zeros((padded.shape[0] + 1, padded.shape[1] + 1), dtype=np.int64)
     np.cumsum(padded, axis=0, out=integral[1:, 1:])
     np.cumsum(integral[1:, 1:], axis=1, out=integral[1:, 1:])

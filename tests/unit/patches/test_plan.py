@@ -10,10 +10,11 @@ import pytest
 
 from wsiprep.config import Recipe, Sampling, recipe_from_mapping
 from wsiprep.errors import PlanError, UsageError
-from wsiprep.geometry import Size
+from wsiprep.geometry import Box, Size
 from wsiprep.patches import (
     Candidates,
     Cells,
+    CellScale,
     Decision,
     Lesions,
     SlidePlan,
@@ -38,7 +39,7 @@ def planned(
     slide_id: str, tumour: list[float], tissue: list[float] | None = None, *, annotated: bool = True, **more: Any
 ) -> SlidePlan:
     n = len(tumour)
-    cells = grid_cells(Size(SIDE * 2 * n, SIDE * 2), 2, Sampling(patch_size_px=SIDE))
+    cells = grid_cells(Size(SIDE * 2 * n, SIDE * 2), CellScale.square(2), Sampling(patch_size_px=SIDE))
     known = np.full(n, 1.0 if annotated else 0.0)
     given = Candidates(cells, np.array(tissue or [1.0] * n), known, {"tumour": np.array(tumour)})
     decisions = decide(given, recipe(), annotated=annotated, slide_id=slide_id)
@@ -51,9 +52,7 @@ def boxes(*bounds: tuple[float, float, float, float]) -> Lesions:
 
 
 def cells_at(*corners: tuple[int, int], side: int = 10) -> Cells:
-    x = np.array([x for x, _ in corners], dtype=np.int64)
-    y = np.array([y for _, y in corners], dtype=np.int64)
-    return Cells(x.astype(np.int32), y.astype(np.int32), x, y, side, 1)
+    return Cells.of_boxes([Box(x, y, side, side) for x, y in corners], side)
 
 
 def test_a_slide_is_counted_by_decision() -> None:

@@ -10,7 +10,16 @@ import pytest
 from wsiprep.config import Recipe, recipe_from_mapping
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Size
-from wsiprep.patches import Candidates, Decision, decide, grid_cells, kept_labels, split_rule_codes, tumour_share
+from wsiprep.patches import (
+    Candidates,
+    CellScale,
+    Decision,
+    decide,
+    grid_cells,
+    kept_labels,
+    split_rule_codes,
+    tumour_share,
+)
 
 K, UNDER, OVER, UNKNOWN, GLASS, UNDRAWN, QUOTA = (
     Decision.KEPT, Decision.UNDER_MIN, Decision.OVER_MAX, Decision.NOT_ANNOTATED, Decision.NO_TISSUE,
@@ -27,7 +36,7 @@ def recipe(**sections: Any) -> Recipe:
 def candidates(tumour: Any, tissue: Any = 1.0, annotated: Any = 1.0, stroma: Any = 0.0) -> Candidates:
     n = len(tumour)
     made = recipe().sampling.model_copy(update={"patch_size_px": 16})
-    cells = grid_cells(Size(16 * n, 16), 1, made)
+    cells = grid_cells(Size(16 * n, 16), CellScale.square(1), made)
     columns = [np.broadcast_to(np.asarray(v, dtype=np.float64), (n,)).copy() for v in (tissue, annotated)]
     labels = {
         "tumour": np.asarray(tumour, dtype=np.float64),
@@ -204,5 +213,5 @@ def test_candidates_check_their_arrays() -> None:
 def test_codes_on_disk_never_change() -> None:
     assert [(d.name, int(d)) for d in Decision] == [
         ("KEPT", 0), ("UNDER_MIN", 1), ("OVER_MAX", 2), ("NOT_ANNOTATED", 3), ("NO_TISSUE", 4),
-        ("TUMOUR_FREE_NOT_SAMPLED", 5), ("OVER_QUOTA", 6), ("EXCLUDED", 7),
+        ("TUMOUR_FREE_NOT_SAMPLED", 5), ("OVER_QUOTA", 6), ("EXCLUDED", 7), ("ANCHOR_NOT_NEEDED", 8),
     ]  # fmt: skip

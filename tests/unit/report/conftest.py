@@ -49,7 +49,7 @@ def survey(tree: DatasetTree, slide_id: str, *, source: str, patient: str) -> No
         "slide_id": slide_id, "raw_id": slide_id, "state": "surveyed", "error": None, "source": source,
         "row": {"patient": patient, "centre": "centre_a", "source": source},
         "size": {"width_px": SIDE_LV0, "height_px": SIDE_LV0},
-        "spacing_um": {"file": 0.25, "override": None, "used": 0.25, "patch": 0.5}, "downsample": 2,
+        "spacing_um": {"file": 0.25, "override": None, "used": 0.25, "patch": 0.5}, "scale": [2.0, 2.0],
         "backend": {"requested": "auto", "used": "tiff", "note": ""},
         "pixels": {"from_stored": True, "source_level": 1},
         "overview": {"downsample": 10, "width_px": 100, "height_px": 100},
@@ -119,7 +119,8 @@ def cells_table() -> pa.Table:
     rows = []
     for slide_id, kept in (("alpha", 3), ("beta", 2), ("gamma", 0)):
         for k in range(GRID * GRID):
-            place = {"x_lv0": k % GRID * PATCH_LV0, "y_lv0": k // GRID * PATCH_LV0, "side_lv0": PATCH_LV0}
+            place = {"x_lv0": k % GRID * PATCH_LV0, "y_lv0": k // GRID * PATCH_LV0, "width_lv0": PATCH_LV0,
+                     "height_lv0": PATCH_LV0}  # fmt: skip
             decision = "kept" if k < kept else "under_min"
             rows.append({"slide_id": slide_id, "source": "s", "decision": decision, "tumour_fraction": 0.3} | place)
     return pa.Table.from_pylist(rows)

@@ -62,16 +62,17 @@ def test_regions_are_grouped_by_label_with_all_their_rings() -> None:
 
 
 def test_few_cells_are_squares_and_many_become_rows() -> None:
-    few = cells_path(np.array([0, 200]), np.array([0, 0]), 100, View(0.5, 0.5))
-    assert few == "M0.0 0.0h50.0v50.0h-50.0zM100.0 0.0h50.0v50.0h-50.0z"
+    few = cells_path(np.array([[0, 0, 100, 100], [200, 0, 100, 50]]), View(0.5, 0.5))
+    assert few == "M0.0 0.0h50.0v50.0h-50.0zM100.0 0.0h50.0v25.0h-50.0z"
     side = 60
     y, x = np.divmod(np.arange(side * side), side)
     assert side * side > MAX_SEPARATE_CELLS
-    rows = cells_path(x * 10, y * 10, 10, View(1, 1))
+    boxes = np.stack([x * 10, y * 10, np.full_like(x, 10), np.full_like(x, 10)], axis=1)
+    rows = cells_path(boxes, View(1, 1))
     assert rows.count("M") == side
     assert rows.count(f"h{10 * side:.1f}") == side
     gap = x != 30
-    assert cells_path(x[gap] * 10, y[gap] * 10, 10, View(1, 1)).count("M") == 2 * side
+    assert cells_path(boxes[gap], View(1, 1)).count("M") == 2 * side
 
 
 def test_overlays_and_state_of_a_slide(tree: DatasetTree) -> None:

@@ -342,7 +342,7 @@ def test_foreign_shards_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="different lengths"):
         Shard(folder)
     with_image(image)
-    group["attributes"]["wsiprep"]["schema_version"] = 2
+    group["attributes"]["wsiprep"]["schema_version"] = 1
     (folder / "zarr.json").write_text(json.dumps(group))
     with pytest.raises(StoreError, match="another version"):
         Shard(folder)
