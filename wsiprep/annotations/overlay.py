@@ -91,6 +91,19 @@ def overlay(areas: Sequence[shapely.Geometry]) -> Overlay:
     return cut
 
 
+def overlay_of_slide(areas: Sequence[shapely.Geometry], size: Size) -> Overlay:
+    """As ``overlay``, but the faces are those of the slide: all of it, and nothing beyond.
+
+    Raises:
+        AnnotationError: coordinates so ill-conditioned that the crossings cannot be found.
+    """
+    slide = len(areas)
+    cut = overlay([*areas, shapely.box(0, 0, size.width_px, size.height_px)])
+    used = np.unique(cut.face[cut.area == slide])
+    kept = np.isin(cut.face, used) & (cut.area != slide)
+    return Overlay(cut.faces[used], np.searchsorted(used, cut.face[kept]), cut.area[kept])
+
+
 def _cut(areas: npt.NDArray[np.object_], lines: shapely.Geometry) -> Overlay:
     faces = shapely.get_parts(shapely.polygonize([lines]))
     inside = shapely.point_on_surface(faces)
@@ -168,13 +181,8 @@ def read_together(
         outside: of each reading, the mask value of places in no region.
         size: of level 0; the faces are then those of the slide, all of it. None: those that any region covers.
     """
-    regions = [region for reading in readings for region in reading]
-    areas: list[shapely.Geometry] = [region.geometry for region in regions]
-    if size is not None:
-        areas.append(shapely.box(0, 0, size.width_px, size.height_px))
-    cut = overlay(areas)
-    if size is not None:
-        cut = _within(cut, len(areas) - 1)
+    areas = [region.geometry for reading in readings for region in reading]
+    cut = overlay(areas) if size is None else overlay_of_slide(areas, size)
     rows, ignored, first = [], [], 0
     for reading, beyond in zip(readings, outside, strict=True):
         own = dict(enumerate(reading, start=first))
@@ -183,13 +191,6 @@ def read_together(
         ignored.append(cut.covered(i for i, region in own.items() if region.label == IGNORE_REGION))
     shape = (len(readings), len(cut.faces))
     return Readings(cut, np.array(rows, np.uint8).reshape(shape), np.array(ignored, bool).reshape(shape))
-
-
-def _within(cut: Overlay, area: int) -> Overlay:
-    """The faces that one area covers."""
-    used = np.unique(cut.face[cut.area == area])
-    kept = np.isin(cut.face, used)
-    return Overlay(cut.faces[used], np.searchsorted(used, cut.face[kept]), cut.area[kept])
 
 
 def _plain(area: shapely.Geometry) -> Area:
