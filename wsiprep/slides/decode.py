@@ -43,8 +43,9 @@ NO_PREDICTOR, HORIZONTAL = 1, 2
 
 Pixels = npt.NDArray[np.uint8]
 
-DECODER_ERRORS = (ValueError, RuntimeError, MemoryError, TypeError, struct.error, OSError)
-"""What simplejpeg and imagecodecs raise (imagecodecs' own errors are RuntimeErrors)."""
+DECODER_ERRORS = (ValueError, RuntimeError, TypeError, struct.error, OSError)
+"""What simplejpeg and imagecodecs raise (imagecodecs' own errors are RuntimeErrors). Not MemoryError:
+a machine that is short of memory must not count as a damaged slide."""
 
 
 class Alpha(Enum):

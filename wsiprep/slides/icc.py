@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -53,19 +54,28 @@ class InSrgb(OpenedSlide):
     Stored pixels are converted before anything is averaged; white that stands for unwritten tiles goes through
     the profile like all the rest. ``info`` is that of the slide beneath; closing this closes it.
 
+    Args:
+        slide: any open slide.
+        file: its path, for the messages.
+
     Raises:
         SlideError: the slide has no profile, or one that cannot be used.
     """
 
-    def __init__(self, slide: Slide) -> None:
+    def __init__(self, slide: Slide, *, file: str | Path | None = None) -> None:
         profile = slide.icc_profile()
         if profile is None:
             raise SlideError(
                 "the slide has no ICC profile, so its colours cannot be converted to sRGB",
                 expected="a profile in the file (TIFF tag 34675)",
                 fix="set icc: ignore in the recipe, or leave the slide out",
+                file=file,
             )
-        apply_icc(np.zeros((1, 1, 3), np.uint8), profile)
+        try:
+            apply_icc(np.zeros((1, 1, 3), np.uint8), profile)
+        except SlideError as error:
+            error.file = None if file is None else str(file)
+            raise
         self._slide = slide
         self._profile = profile
         self.info = slide.info

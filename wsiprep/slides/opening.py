@@ -4,31 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from wsiprep.errors import SlideError, UsageError
+from wsiprep.slides.icc import InSrgb
 from wsiprep.slides.identity import is_url
+from wsiprep.slides.image_backend import SUFFIXES, PlainImage
 from wsiprep.slides.protocol import BackendRefusalError, Slide
 from wsiprep.slides.tiff import CACHE_BYTES, TiledTiff
 
-BACKENDS = ("auto", "tiff", "openslide", "tiffslide")
+Icc = Literal["ignore", "srgb"]
+"""What to do with a slide's ICC profile."""
+
+BACKENDS = ("auto", "tiff", "openslide", "tiffslide", "image")
 
 
-def open_slide(path: str | Path, backend: str = "auto", *, cache_bytes: int = CACHE_BYTES) -> Slide:
+def open_slide(
+    path: str | Path, backend: str = "auto", *, cache_bytes: int = CACHE_BYTES, icc: Icc = "ignore"
+) -> Slide:
     """Open a slide for reading.
 
     ``auto`` takes the plain TIFF reader where it can read the file exactly, else OpenSlide, else
-    tiffslide; ``info.backend_note`` says why it moved on. A backend named explicitly is used or the
-    call fails: it never falls back. URLs go to tiffslide.
+    tiffslide; files named .png, .jpg or .jpeg go to ``image``. ``info.backend_note`` says why it moved
+    on. A backend named explicitly is used or the call fails: it never falls back. URLs go to tiffslide.
 
     Args:
         path: a file, or a URL that fsspec opens.
-        backend: ``auto``, ``tiff``, ``openslide`` or ``tiffslide``.
+        backend: one of ``BACKENDS``.
         cache_bytes: decoded tiles that the ``tiff`` backend keeps.
+        icc: ``srgb`` converts every pixel from the file's ICC profile to sRGB, ``ignore`` gives them as stored.
 
     Raises:
         UsageError: no such backend.
-        SlideError: the file is missing, no slide, damaged, truncated or absurd.
+        SlideError: the file is missing, no slide, damaged, truncated or absurd, or has no ICC profile where one is
+            to be applied.
     """
+    slide = _open(path, backend, cache_bytes)
+    if icc == "ignore":
+        return slide
+    try:
+        return InSrgb(slide, file=path)
+    except SlideError:
+        slide.close()
+        raise
+
+
+def _open(path: str | Path, backend: str, cache_bytes: int) -> Slide:
     if backend not in BACKENDS:
         raise UsageError("no such slide backend", got=backend, expected=", ".join(BACKENDS))
     if is_url(path):
@@ -42,9 +63,13 @@ def open_slide(path: str | Path, backend: str = "auto", *, cache_bytes: int = CA
         "tiff": lambda _: TiledTiff(place, requested=backend, cache_bytes=cache_bytes),
         "openslide": lambda note: _openslide(place, backend, note),
         "tiffslide": lambda note: _tiffslide(place, backend, note),
+        "image": lambda note: PlainImage(place, requested=backend, note=note),
     }
     if backend != "auto":
         return _only(openers[backend], backend)
+    image = openers.pop("image")
+    if place.suffix.lower() in SUFFIXES:
+        openers = {"image": image} | openers
     reasons: list[str] = []
     for name, opener in openers.items():
         try:

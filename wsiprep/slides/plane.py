@@ -1,4 +1,4 @@
-"""The slide at one integer downsample of level 0, and its low-resolution overview.
+"""The slide at one integer downsample of level 0.
 
 A pixel of the plane at downsample N covers N x N level-0 pixels. It comes from the stored level with
 exactly that factor, or is the mean of its level-0 pixels, rounded half up. The two differ by about
@@ -94,7 +94,7 @@ class _Source:
         self.reduction = reduction
         self._level_size = slide.info.levels[level].size
         self.size = self._level_size.reduced(reduction)
-        tile = slide.info.levels[level].tile
+        self.tile = tile = slide.info.levels[level].tile
         self._steps = (
             _block_side(reduction, tile.width_px if tile else 1),
             _block_side(reduction, tile.height_px if tile else 1),
@@ -130,15 +130,27 @@ def _block_side(reduction: int, tile_px: int) -> int:
     return max(1, _BLOCK_SIDE_PX // reduction)
 
 
-class _Composed:
-    """A source and, where it ends short of the plane, the mean of level 0 for the last pixels."""
+class ComposedSource:
+    """The whole slide at a downsample, from one level reduced by an integer mean.
+
+    Where that level ends short of the plane, the last pixels are the mean of level 0.
+
+    Attributes:
+        size: of the plane, ceil(level 0 / downsample).
+    """
 
     def __init__(self, slide: Slide, level: int, reduction: int, downsample: int) -> None:
         self.main = _Source(slide, level, reduction)
         self.size = slide.info.size.reduced(downsample)
         self._border = self.main if level == 0 else _Source(slide, 0, downsample)
 
+    def tile_steps(self, usual_px: int) -> tuple[int, int]:
+        """Width and height of the source's tiles in pixels of the plane, rounded up to whole ones."""
+        tile = self.main.tile or Size(usual_px, usual_px)
+        return -(-tile.width_px // self.main.reduction), -(-tile.height_px // self.main.reduction)
+
     def read(self, box: Box) -> RGB:
+        """The pixels of a box within ``size``."""
         covered = self.main.size
         # The main part, then all that is right of it, then what is left below it.
         split_x = min(max(covered.width_px, box.x), box.x_end)
@@ -185,7 +197,7 @@ class Plane:
         self.pixels = pixels
         self.from_stored = stored is not None
         self.source_level = stored.index if stored is not None else 0
-        self._source = _Composed(slide, self.source_level, 1 if stored else downsample, downsample)
+        self._source = ComposedSource(slide, self.source_level, 1 if stored else downsample, downsample)
         self.size: Size = self._source.size
 
     def read(self, box: Box) -> RGB:
@@ -213,26 +225,3 @@ class Plane:
         if inner.area_px:
             image[inner.y - box.y : inner.y_end - box.y, inner.x - box.x : inner.x_end - box.x] = self.read(inner)
         return image
-
-
-def read_overview(slide: Slide, downsample: int) -> tuple[RGB, int]:
-    """The whole slide at about ``downsample``, never coarser.
-
-    The coarsest level with a known factor not above ``downsample``, averaged by the largest integer
-    that keeps it so. Read in blocks: beside the result itself, memory stays bounded even for a slide
-    that has level 0 alone.
-
-    Returns:
-        (H, W, 3) uint8 and its true integer downsample.
-
-    Raises:
-        UsageError: ``downsample`` out of range.
-        SlideError: the pixels cannot be decoded.
-    """
-    if not 1 <= downsample <= MAX_DOWNSAMPLE:
-        raise UsageError("the downsample is out of range", got=downsample, expected=f"1 to {MAX_DOWNSAMPLE}")
-    known = [(level.factor, level.index) for level in slide.info.levels if level.factor and level.factor <= downsample]
-    factor, level = max(known)
-    reduction = downsample // factor
-    source = _Composed(slide, level, reduction, factor * reduction)
-    return source.read(Box(0, 0, source.size.width_px, source.size.height_px)), factor * reduction

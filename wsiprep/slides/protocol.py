@@ -69,12 +69,12 @@ class SlideInfo:
         levels: from the finest on; ``levels[0]`` is level 0 with factor 1.
         spacing: um/px at level 0 as the file says, None where it says nothing credible. Never derived
             from the objective power.
-        backend_requested: ``auto``, ``tiff``, ``openslide`` or ``tiffslide``.
+        backend_requested: one of ``BACKENDS``.
         backend: the one in use.
         vendor: ``aperio``, ``generic-tiff``, ... as OpenSlide names them.
         objective_power: as the file says; for display only.
         identity: ``slide_identity`` of the file, 64 hexadecimal digits.
-        compression: codec of level 0 (``jpeg``, ``deflate``, ...), ``unknown`` behind OpenSlide.
+        compression: codec of level 0 (``jpeg``, ``deflate``, ...), ``unknown`` behind OpenSlide and tiffslide.
         backend_note: why ``auto`` did not take an earlier backend, or ``""``.
         properties: facts of the header under OpenSlide's names, from the list of ``properties.py`` alone: never
             names, labels, dates or anything else that could tell a patient.
