@@ -96,11 +96,12 @@ def ellipse_ring(x: float, y: float, radius_x: float, radius_y: float) -> Floats
         radius_x, radius_y: half its width and height.
 
     Returns:
-        float64 (n, 2), multiples of 1/64 px, n between 64 and 4096 by the larger radius.
+        float64 (n, 2), multiples of 1/64 px, n between 64 and 4096 by the larger radius, a multiple of
+            4, so that it reaches exactly as far as the ellipse.
     """
     radius = max(abs(radius_x), abs(radius_y), 1.0)
     # An arc's height over its chord is r (1 - cos(pi / n)).
-    wanted = math.ceil(math.pi / math.acos(1 - _ELLIPSE_TOLERANCE_PX / radius))
+    wanted = 4 * math.ceil(math.pi / math.acos(1 - _ELLIPSE_TOLERANCE_PX / radius) / 4)
     count = min(max(wanted, _ELLIPSE_POINTS[0]), _ELLIPSE_POINTS[1])
     angle = np.arange(count) * (2 * math.pi / count)
     points = np.stack([x + radius_x * np.cos(angle), y + radius_y * np.sin(angle)], axis=1)

@@ -188,8 +188,10 @@ class XmlReader:
         if self.stack and self.stack[-1] in self.texts:
             self._text.append(text)
         elif text.strip():
+            # The parser hands text over when it is at its end.
+            line = self.line - text.lstrip().count("\n")
             got = repr(text.strip()[:60])
-            raise self.error(f"text where {self.program} has none", got=got, fix="repair the file")
+            raise self.error(f"text where {self.program} has none", got=got, fix="repair the file", line=line)
 
     def attribute(self, attributes: Mapping[str, str], name: str, tag: str) -> str:
         """The value of an attribute that must be there."""
