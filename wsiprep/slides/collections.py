@@ -66,7 +66,7 @@ class UnreadableTile:
     error: SlideError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TileCollection:
     """An open collection.
 
@@ -217,14 +217,14 @@ def _folder(root: Path, spec: Collection, label_root: Path, *, labels: bool) -> 
     for name, known in zip(names, facts, strict=True):
         try:
             _check_name(name, found[name], root)
+            own = paired.get(name) if labels else None
+            if own is not None:
+                _check_name(name, own, label_root)
             size, identity = measure(found[name])
         except SlideError as error:
             unreadable.append(UnreadableTile(name, error))
             identity = "-"
         else:
-            own = paired.get(name) if labels else None
-            if own is not None:
-                _check_name(name, own, label_root)
             tiles.append(_tile(name, size, identity, found[name], known, labels=own))
         digest.update(os.fsencode(name) + b"\0" + identity.encode() + b"\n")
     asked = labels and spec.labels is not None
