@@ -1,6 +1,6 @@
 """Checking a dataset against what it says about itself, from names and sizes down to every byte.
 
-always  receipts, files and sizes, strays, the record, the index, patients in two splits
+always  receipts, files and sizes, strays, the record, the index; patients, groups and slide files in two splits
 deep    also the digest of every file, every chunk decoded by zarr-python (an independent reader
         of what ``write`` writes), patch and shard digests, rows against pixels, the index
         against the rows

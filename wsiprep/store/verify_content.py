@@ -19,7 +19,8 @@ from wsiprep.store.receipts import Receipt
 from wsiprep.store.rows import channel_sums, pixel_counts
 from wsiprep.store.schema import ATTRIBUTES_KEY, IMAGE, INSTANCE, MASK, rows_schema
 from wsiprep.store.seal import read_rows
-from wsiprep.store.splits import leaks
+from wsiprep.store.tables import read_parquet
+from wsiprep.store.verify_leaks import leak_faults, slides_faults
 
 _BLOCK_PATCHES = 32
 
@@ -103,8 +104,15 @@ def index_faults(
     tree: DatasetTree, record: Mapping[str, Any], index: pa.Table, receipts: Mapping[str, Receipt] | None
 ) -> Iterator[Fault]:
     """Index against record; with receipts also against the rows that were packed."""
-    for group, where in leaks(index, record["split"]["by"]):
-        yield Fault("leak", tree.index, f"{record['split']['by']} {group} is in {', '.join(where)}")
+    for fault in leak_faults(index, record, tree.index):
+        yield Fault(*fault)
+    try:
+        slides = read_parquet(tree.slides_table)
+    except StoreError:
+        pass  # its file is reported already
+    else:
+        for fault in slides_faults(index, slides, record, tree.index):
+            yield Fault(*fault)
     found = Counter(index["slide_id"].to_pylist())
     for shard in record["shards"]:
         if found.pop(shard["slide_id"], 0) != shard["n_used"]:
