@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from annotation_files_json import write_coco, write_dsa, write_geojson, write_labelme
+
 from wsiprep.annotations import AnnotationSet, SlideFrame, read_annotations
 from wsiprep.config import Recipe, recipe_from_mapping
 from wsiprep.geometry import Size, Spacing
@@ -148,5 +150,9 @@ FILE_FORMATS: dict[str, FileFormat] = {
     "asap": FileFormat(".xml", write_asap),
     "imagescope": FileFormat(".xml", write_imagescope, holes=True),
     "ndpa": FileFormat(".ndpa", write_ndpa),
+    "geojson": FileFormat(".geojson", write_geojson, holes=True),
+    "labelme": FileFormat(".json", lambda picture: write_labelme(picture, HOLE)),
+    "coco": FileFormat(".json", lambda picture: write_coco(picture, HOLE, FRAME.name)),
+    "dsa": FileFormat(".json", write_dsa, holes=True),
 }
 """Name in ``annotations.format`` -> how tests write it. JSON formats are added below this line."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from wsiprep.annotations.json_kinds import json_kind
 from wsiprep.annotations.regions import AnnotationSet, SlideFrame
 from wsiprep.annotations.resolve import resolve
 from wsiprep.annotations.shapes import ParsedFile
@@ -73,6 +74,10 @@ FORMATS: dict[str, Format] = {
         "Aperio ImageScope XML", "imagescope:parse_imagescope", lambda head: head.root == "Annotations"
     ),
     "ndpa": Format("Hamamatsu NDPA", "ndpa:parse_ndpa", lambda head: head.root == "annotations"),
+    "geojson": Format("QuPath GeoJSON", "qupath:parse_qupath", lambda head: json_kind(head.data) == "geojson"),
+    "labelme": Format("labelme JSON", "labelme:parse_labelme", lambda head: json_kind(head.data) == "labelme"),
+    "coco": Format("COCO JSON", "coco:parse_coco", lambda head: json_kind(head.data) == "coco"),
+    "dsa": Format("Digital Slide Archive JSON", "dsa:parse_dsa", lambda head: json_kind(head.data) == "dsa"),
 }
 """Name in ``annotations.format`` -> format."""
 
