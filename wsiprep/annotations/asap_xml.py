@@ -61,8 +61,8 @@ class _AsapReader(XmlReader):
     }
     # What ASAP keeps here (free attributes of a shape or group) bears on no pixel.
     free = frozenset({"Attributes"})
-    vertex_mark = b"<Coordinate "
-    annotation_mark = b"<Annotation "
+    vertex = "Coordinate"
+    annotation = "Annotation"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

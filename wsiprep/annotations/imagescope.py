@@ -85,8 +85,8 @@ class _ImageScopeReader(XmlReader):
     }
     # Tables and charts of measurements.
     free = frozenset({"Plots", "RegionAttributeHeaders"})
-    vertex_mark = b"<Vertex "
-    annotation_mark = b"<Region "
+    vertex = "Vertex"
+    annotation = "Region"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

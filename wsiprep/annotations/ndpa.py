@@ -94,8 +94,8 @@ class _NdpaReader(XmlReader):
     } | dict.fromkeys(("title", "details", "coordformat", "lens", "z", *_HERE), ())
     texts = frozenset({"title", "details", "coordformat", "lens", "z", *_HERE})
     tolerant = frozenset({"ndpviewstate", "annotation"})
-    vertex_mark = b"<point>"
-    annotation_mark = b"<annotation "
+    vertex = "point"
+    annotation = "annotation"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

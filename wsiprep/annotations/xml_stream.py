@@ -34,6 +34,8 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3
 """A plain number: no decimal comma, underscore, nan, inf, hexadecimal or digits of other scripts."""
 
 _CHUNK_BYTES = 1 << 16
+_LONGEST_TAG = 64
+"""Bytes of a start tag up to the end of its name, in UTF-16."""
 
 
 class XmlReader:
@@ -53,9 +55,10 @@ class XmlReader:
     """Elements that hold text."""
     tolerant: ClassVar[frozenset[str]] = frozenset()
     """Elements that may have unknown children, as long as these have none themselves."""
-    vertex_mark: ClassVar[bytes]
-    annotation_mark: ClassVar[bytes]
-    """What each of them begins with, in encodings that extend ASCII."""
+    vertex: ClassVar[str]
+    """The element of a vertex."""
+    annotation: ClassVar[str]
+    """The element of an annotation."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,21 +108,21 @@ class XmlReader:
         self.completed()
 
     def _refuse_masses(self, stream: BinaryIO) -> None:
-        """Refuse too many vertices or annotations by counting bytes, some fifty times faster than the parser
-        comes to it.
-
-        Other encodings than those that extend ASCII are left to the parser's own count.
-        """
-        limits = {self.vertex_mark: ("vertices", MAX_VERTICES), self.annotation_mark: ("annotations", MAX_ANNOTATIONS)}
-        counts, carried = dict.fromkeys(limits, 0), dict.fromkeys(limits, b"")
+        """Refuse too many vertices or annotations by counting their tags, far faster than the parser comes to it."""
+        limits = (("vertices", self.vertex, MAX_VERTICES), ("annotations", self.annotation, MAX_ANNOTATIONS))
+        patterns = [_start_tags(tag, stream.peek(4)[:4]) for _, tag, _ in limits]  # type: ignore[attr-defined]
+        counts, carried = [0] * len(limits), b""
         while chunk := stream.read(_CHUNK_BYTES):
-            for mark in limits:
-                block = carried[mark] + chunk
-                counts[mark] += block.count(mark)
-                carried[mark] = block[1 - len(mark) :]
-        for mark, (what, limit) in limits.items():
-            if counts[mark] > limit:
-                raise AnnotationError(f"too many {what}", got=counts[mark], expected=f"at most {limit}", file=self.path)
+            block = carried + chunk
+            for k, pattern in enumerate(patterns):
+                counts[k] += len(pattern.findall(block))
+            # A tag that is cut by the end of the block is counted in the next one, a whole one is not.
+            carried = block[max(0, block.rfind(b"<") - 1, len(block) - _LONGEST_TAG) :]
+            if any(pattern.search(carried) for pattern in patterns):
+                carried = b""
+        for (what, _, limit), count in zip(limits, counts, strict=True):
+            if count > limit:
+                raise AnnotationError(f"too many {what}", got=count, expected=f"at most {limit}", file=self.path)
 
     def _feed(self, data: bytes, final: bool = False) -> None:
         try:
@@ -223,6 +226,16 @@ class XmlReader:
             f"{name} is no coordinate", got=repr(text[:40]), expected=f"a plain number of {unit} up to {limit:g}",
             fix=fix,
         )  # fmt: skip
+
+
+def _start_tags(tag: str, first: bytes) -> re.Pattern[bytes]:
+    """What every start of an element matches, in an encoding told from the first bytes of its file."""
+    text = f"<{tag}"
+    if b"\x00" not in first and first[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        return re.compile(re.escape(text.encode()) + rb"[\s/>]")
+    if first[:2] == b"\xfe\xff" or first[:1] == b"\x00":
+        return re.compile(re.escape(text.encode("utf-16-be")) + rb"\x00[\s/>]")
+    return re.compile(re.escape(text.encode("utf-16-le")) + rb"[\s/>]\x00")
 
 
 def plain_number(text: str) -> float:
