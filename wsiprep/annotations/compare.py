@@ -77,7 +77,7 @@ class Changes:
     @property
     def changed_px(self) -> float:
         """Level-0 pixels whose class changed."""
-        return sum(change.area_px for change in self.changes)
+        return sum((change.area_px for change in self.changes), 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``slide.json``."""

@@ -25,6 +25,8 @@ COMMANDS = {
     "init": "wsiprep.cli.init",
     "tile": "wsiprep.cli.tile",
     "inspect": "wsiprep.cli.inspect",
+    "annotations": "wsiprep.cli.annotations",
+    "export": "wsiprep.cli.export",
     "survey": "wsiprep.cli.survey",
     "plan": "wsiprep.cli.plan",
     "pack": "wsiprep.cli.pack",
