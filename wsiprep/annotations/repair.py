@@ -70,7 +70,7 @@ def repair_area(polygons: Sequence[Polygon], rule: str) -> RepairedArea:
         outline = repair_ring(shell, rule)
         inner = [repair_ring(hole, rule) for hole in holes]
         repeated += sum(ring.repeated for ring in (outline, *inner))
-        invalid += [("repaired_rings", ring.invalid) for ring in (outline, *inner) if ring.invalid]
+        invalid += [("repaired_rings", ring.invalid) for ring in (outline, *inner) if ring.invalid and ring.area]
         if outline.area is None:
             lost.append(("dropped_parts", f"an outline of {len(shell)} points encloses no area"))
             continue
