@@ -1,10 +1,17 @@
-"""What an OME-TIFF says of its first image: spacing with units, channels, planes."""
+"""What an OME-TIFF says of its first image: spacing with units, channels, planes.
+
+And the check that a TIFF is one plane of 8-bit colour at all. OpenSlide and tiffslide would take the first
+channel, the first plane or the upper 8 bits of what is not, without a word.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import Any
 from xml.parsers import expat
 
+from wsiprep.errors import SlideError
 from wsiprep.geometry import Spacing
 from wsiprep.slides.metadata import believable_spacing, number
 
@@ -73,6 +80,41 @@ def ome_pixels(description: str) -> OmePixels | None:
     except (expat.ExpatError, ValueError):
         return None
     return None
+
+
+def check_plain_colour(tif: Any, file: str | os.PathLike[str]) -> OmePixels | None:
+    """Refuse what no backend can read as 8-bit colour without a choice that belongs to the user.
+
+    Args:
+        tif: a ``tifffile.TiffFile``.
+        file: its path, for the message.
+
+    Returns:
+        What an OME-TIFF says of its pixels, None for other TIFFs.
+
+    Raises:
+        SlideError: more or fewer than 8 bits a sample, or an OME-TIFF of several channels, focal planes or times.
+    """
+    first = tif.pages[0]
+    if first.bitspersample != 8:
+        raise SlideError(
+            "the bits per sample of the slide are not 8",
+            got=f"{first.bitspersample} bits",
+            expected="8-bit RGB or grey",
+            fix="convert it with the scaling that suits the scanner; none is guessed here",
+            file=file,
+        )
+    ome = ome_pixels(str(first.description)) if tif.is_ome else None
+    samples = int(first.samplesperpixel)
+    if ome is not None and (ome.planes > 1 or (ome.channels > 1 and ome.channels != samples)):
+        raise SlideError(
+            "the slide is an OME-TIFF of several channels, focal planes or times",
+            got=f"{ome.channels} channels, {ome.planes} planes, {samples} samples a pixel",
+            expected="one plane of 8-bit RGB, the samples of a pixel side by side",
+            fix="export the RGB plane alone, for example with bfconvert",
+            file=file,
+        )
+    return ome
 
 
 def _length_um(attributes: dict[str, str], axis: str) -> float | None:

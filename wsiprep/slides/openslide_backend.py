@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 import openslide
+import tifffile
 
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size
-from wsiprep.slides.identity import slide_identity
+from wsiprep.slides.identity import TIFF_PARSE_ERRORS, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
+from wsiprep.slides.ome import OmePixels, check_plain_colour
 from wsiprep.slides.opened import OpenedSlide, icc_digest, pyramid, tile_size
 from wsiprep.slides.properties import allowed, bounds_of
 from wsiprep.slides.protocol import (
@@ -70,6 +72,8 @@ class ViaOpenSlide(OpenedSlide):
     def _describe(self, requested: str, note: str) -> SlideInfo:
         slide = self._handle()
         properties = slide.properties
+        generic = properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff"
+        ome = self._checked_tiff() if generic else None
         sizes = [Size(w, h) for w, h in slide.level_dimensions]
         tiles = [
             tile_size(*(number(properties.get(f"openslide.level[{i}].tile-{side}")) for side in ("width", "height")))
@@ -83,7 +87,7 @@ class ViaOpenSlide(OpenedSlide):
                 _exact(level, own)
                 for level, own in zip(pyramid(sizes, tiles, str(self._path)), slide.level_downsamples, strict=True)
             ),
-            spacing=believable_spacing(*mpp),
+            spacing=(ome and ome.spacing) or believable_spacing(*mpp),
             backend_requested=requested,
             backend="openslide",
             vendor=properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
@@ -94,6 +98,15 @@ class ViaOpenSlide(OpenedSlide):
             properties=kept,
             bounds=bounds_of(kept, sizes[0]),
         )
+
+    def _checked_tiff(self) -> OmePixels | None:
+        """OpenSlide takes the first channel, or the upper 8 bits, of TIFFs that are not plain colour."""
+        try:
+            with tifffile.TiffFile(self._path) as tif:
+                return check_plain_colour(tif, self._path)
+        except TIFF_PARSE_ERRORS as error:
+            got = f"{type(error).__name__}: {error}"
+            raise BackendRefusalError("it is a TIFF that cannot be checked", got=got, file=self._path) from error
 
     def _probe(self) -> None:
         """Read one pixel of the middle: some files open and cannot be decoded at all.

@@ -34,7 +34,7 @@ from wsiprep.slides.decode import (
 )
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
-from wsiprep.slides.ome import OmePixels, ome_pixels
+from wsiprep.slides.ome import check_plain_colour
 from wsiprep.slides.opened import levels_of
 from wsiprep.slides.protocol import (
     MAX_SIDE_PX,
@@ -128,9 +128,7 @@ def _header(tif: Any, path: Path) -> TiffHeader:
     first = tif.pages[0]
     _refuse_foreign(tif, first, path)
     aperio = bool(tif.is_svs)
-    ome = ome_pixels(str(first.description)) if tif.is_ome else None
-    if ome is not None:
-        _refuse_channels(ome, first, path)
+    ome = check_plain_colour(tif, path)
     pages = [first, *(_aperio_levels(tif) if aperio else _generic_levels(tif))]
     tables = tuple(_table(page, path) for page in pages)
     file_bytes = path.stat().st_size
@@ -164,18 +162,6 @@ def _header(tif: Any, path: Path) -> TiffHeader:
 def _icc(page: Any) -> bytes | None:
     profile = _tag(page, "InterColorProfile")
     return bytes(profile) if isinstance(profile, bytes) and profile else None
-
-
-def _refuse_channels(ome: OmePixels, first: Any, path: Path) -> None:
-    samples = int(first.samplesperpixel)
-    if ome.planes > 1 or (ome.channels > 1 and ome.channels != samples):
-        raise BackendRefusalError(
-            "it is an OME-TIFF of several channels, focal planes or times",
-            got=f"{ome.channels} channels and {ome.planes} planes, {samples} samples a pixel",
-            expected="one plane of 8-bit RGB, its samples interleaved",
-            fix="export the RGB plane alone: bfconvert -series 0 -z 0 -timepoint 0",
-            file=path,
-        )
 
 
 def _refuse_foreign(tif: Any, first: Any, path: Path) -> None:

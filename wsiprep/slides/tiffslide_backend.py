@@ -23,6 +23,7 @@ from wsiprep.geometry import Box, Size
 from wsiprep.slides.decode import JPEG, TileDamageError
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
+from wsiprep.slides.ome import check_plain_colour
 from wsiprep.slides.opened import OpenedSlide, icc_digest, pyramid, tile_size
 from wsiprep.slides.properties import allowed, bounds_of
 from wsiprep.slides.protocol import (
@@ -75,6 +76,7 @@ class ViaTiffSlide(OpenedSlide):
 
     def _describe(self, requested: str, note: str) -> SlideInfo:
         try:
+            ome = check_plain_colour(self._slide.ts_tifffile, self._path)
             properties = dict(self._slide.properties)
             sizes = [Size(int(w), int(h)) for w, h in self._slide.level_dimensions]
             first = self._strictly_decoded()
@@ -92,7 +94,7 @@ class ViaTiffSlide(OpenedSlide):
         return SlideInfo(
             size=sizes[0],
             levels=pyramid(sizes, tiles, str(self._path)),
-            spacing=believable_spacing(*mpp),
+            spacing=(ome and ome.spacing) or believable_spacing(*mpp),
             backend_requested=requested,
             backend="tiffslide",
             vendor=str(properties.get("tiffslide.vendor") or "unknown"),
