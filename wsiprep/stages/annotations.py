@@ -178,10 +178,8 @@ def changes_since(
 
 def _spacing(record: Mapping[str, Any]) -> Spacing | None:
     """um/px of level 0 as survey used it."""
-    used = record["spacing_um"]["used"]
-    if used is None:
-        return None
-    return Spacing(used, used) if isinstance(used, (int, float)) else Spacing(*used)
+    scale = record["spacing_um"]
+    return None if scale["used"] is None else Spacing(scale["used"], scale["used_y"])
 
 
 def facts_of(changes: Changes) -> dict[str, Any]:
@@ -246,7 +244,8 @@ def read_size(text: str) -> Size:
         UsageError: anything else.
     """
     width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()) or len(width + height) > 16 or "0" in (width, height):
+    whole = width.isdecimal() and height.isdecimal() and len(width + height) <= 16
+    if not whole or min(int(width), int(height)) < 1:
         raise UsageError("a size is WIDTHxHEIGHT in level-0 pixels", got=text, expected="for example 97792x221184")
     return Size(int(width), int(height))
 
