@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import storecases as cases
 
@@ -17,6 +18,7 @@ from wsiprep.store.croissant import render_croissant
 from wsiprep.store.digest import dataset_digest, file_digest
 from wsiprep.store.records import with_check
 from wsiprep.store.tables import parquet_bytes, read_parquet
+from wsiprep.store.verify_leaks import leak_faults, slides_faults
 
 Rows = list[dict[str, Any]]
 
@@ -160,6 +162,22 @@ def test_a_slides_table_with_other_slides_is_found(tmp_path: Path, monkeypatch: 
     assert faults(tmp_path) == [("inconsistent", "slides.parquet", "it or the record lacks slide_d")]
     forge(tmp_path, slides=lambda rows: rows.append(dict(rows[0])))
     assert ("inconsistent", "slides.parquet", "it has two rows of slide_a") in faults(tmp_path)
+
+
+def test_tiles_of_a_collection_have_patients_of_their_own() -> None:
+    rows = [("kumar", "t1", "p1"), ("kumar", "t2", "p2"), ("whole", None, "p3")]
+    head = {"slide_id": [r[0] for r in rows], "tile": [r[1] for r in rows], "patient": [r[2] for r in rows]}
+    index = pa.table(head | {"centre": pa.array([None] * 3, pa.string()), "split": ["train", "test", "train"],
+                             "fold": pa.array([None] * 3, pa.int32())})  # fmt: skip
+    slides = pa.table({"slide_id": ["kumar", "whole"], "patient": ["kumar", "p3"],
+                       "centre": pa.array([None] * 2, pa.string()), "identity": ["1" * 64, "2" * 64]})  # fmt: skip
+    record = {"slides": ["kumar", "whole"], "split": {"by": "patient", "leaks": False}}
+    path = Path("index.parquet")
+    assert list(slides_faults(index, slides, record, path)) == []
+    assert list(leak_faults(index, record, path)) == []
+    renamed = slides.set_column(1, "patient", pa.array(["kumar", "p4"]))
+    (fault,) = slides_faults(index, renamed, record, path)
+    assert fault[2] == "whole has patient p3 there, p4 in slides.parquet"
 
 
 def test_one_slide_file_in_two_splits_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
