@@ -298,6 +298,7 @@ class Fact(Section):
     slide: str = Field(description="regular expression of ids, whole; in the CSV an exact id")
     slide_class: str | None = None
     annotation_state: Literal["exhaustive", "partial", "normal", "none"] | None = None
+    annotation: Literal["required"] | None = Field(None, description="required: it must have its annotation file")
     patient: str | None = None
     centre: str | None = None
     split: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wsiprep.config.dataset import DatasetSpec, Items, Layout
 from wsiprep.datasets.findings import Finding
-from wsiprep.datasets.listing import Listing
+from wsiprep.datasets.listing import ARCHIVE_SUFFIXES, Listing
 from wsiprep.datasets.patterns import compile_pattern, composed, filled
 
 
@@ -156,7 +156,7 @@ def orphans(match: LayoutMatch, listing: Listing) -> list[Finding]:
     suffixes = {f".{t.rsplit('.', 1)[-1]}".lower() for i in match.layout.items for t in (i.path, *i.annotation)}
     findings = []
     for key, entry in sorted(listing.files.items()):
-        if key in match.claimed or key in listing.partial:
+        if key in match.claimed or key in listing.partial or key.lower().endswith(ARCHIVE_SUFFIXES):
             continue
         if any(pattern.match(key) is not None for pattern, _ in patterns):
             findings.append(Finding("orphan-annotation", "error", entry.path, "annotation of a slide that is not here"))

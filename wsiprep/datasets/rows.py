@@ -101,6 +101,10 @@ def _state(
     spec: DatasetSpec, slide: FoundSlide, slide_class: str | None, known: Known, findings: list[Finding]
 ) -> tuple[str, str | None, str]:
     """annotation_state, a reason to leave the slide out (or None), and a note."""
+    if slide.annotation is None and known.value("annotation") == "required":
+        message = f"it is known to be annotated ({known.notes}), but its file is missing"
+        findings.append(Finding("missing-annotation", "error", slide.path, message))
+        return "none", None, message
     state = known.value("annotation_state")
     if state is not None:
         return _declared(str(state), slide, findings), None, ""

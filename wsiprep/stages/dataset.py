@@ -132,8 +132,9 @@ def _as_part(result: CheckResult, source: str, folder: str) -> CheckResult:
 
 
 def _below(cells: Mapping[str, str], source: str, folder: str) -> dict[str, str]:
+    """The cells of a part's row; its official split is not the whole's."""
     moved = {k: f"{folder}/{cells[k]}" if cells[k] else "" for k in ("slide", "annotation", "tissue")}
-    return {**cells, **moved, "source": source}
+    return {**cells, **moved, "source": source, "split": ""}
 
 
 def _joined(spec: DatasetSpec, results: Mapping[str, CheckResult], findings: list[Finding]) -> CheckResult:
@@ -251,13 +252,14 @@ def dataset_list() -> list[dict[str, object]]:
     """name, title, licence, slides and labels of every dataset."""
     rows: list[dict[str, object]] = []
     for found in datasets():
-        whole = next((e for e in found.spec.expect if e.slide_class is None and e.match is None), None)
+        own = [e for e in found.spec.expect if e.slide_class is None and e.match is None] or list(found.spec.expect)
+        parts = " + ".join(part.dataset for part in found.spec.parts.values())
         rows.append(
             {
                 "name": found.recipe.name,
                 "title": found.recipe.title,
                 "licence": found.spec.licence.spdx,
-                "slides": "?" if whole is None else f"{whole.count} {whole.what}",
+                "slides": f"{own[0].count} {own[0].what}" if own else parts or "?",
                 "labels": ", ".join(found.recipe.labels),
             }
         )
