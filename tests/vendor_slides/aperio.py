@@ -71,4 +71,5 @@ def _unjp2k_ycbcr(data: bytes) -> Image:
     y, cb, cr = np.moveaxis(_unjp2k(data).astype(np.float64), 2, 0)
     cb, cr = cb - 128, cr - 128
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=2)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    image: Image = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return image

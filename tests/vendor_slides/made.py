@@ -79,7 +79,8 @@ def jpeg(image: Image, restart_mcus: int = 0) -> bytes:
 
 def unjpeg(data: bytes) -> Image:
     """The independent decode: libjpeg-turbo on the stream alone, with no slide library in between."""
-    return simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=False, fastupsample=False)
+    image: Image = simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=False, fastupsample=False)
+    return image
 
 
 def png(image: Image) -> bytes:

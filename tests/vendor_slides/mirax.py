@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from slide_files import mean_of_blocks
 
-from vendor_slides.made import Image, Made, jpeg, mean_of_blocks, on_plane, png, scan, unjpeg
+from vendor_slides.made import Image, Made, jpeg, on_plane, png, scan, unjpeg
 
 SPACING_UM = (0.2325, 0.2401)
 GRID = (10, 8)

@@ -23,7 +23,8 @@ def write(folder: Path, name: str = "a.scn", *, two_regions: bool = False, corne
     if two_regions:
         regions.append((512, 64, scan(192, 224, (60, 60), seed=1)))
     pages = [_page(scan(PLANE_PX[0] // 8, PLANE_PX[1] // 8, (5, 5)), 8)[0]]
-    images, parts = [], [[] for _ in FACTORS]
+    images: list[str] = []
+    parts: list[list[Region]] = [[] for _ in FACTORS]
     for x, y, image in regions:
         dimensions = []
         for r, (factor, level) in enumerate(zip(FACTORS, reduced(image, FACTORS), strict=True)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from slide_files import mean_of_blocks
 
 from vendor_slides import tiff
-from vendor_slides.made import Image, Made, jpeg, mean_of_blocks, on_plane, reduced, scan, tiled
+from vendor_slides.made import Image, Made, jpeg, on_plane, reduced, scan, tiled
 
 SPACING_UM = 0.2325
 TILE = 64

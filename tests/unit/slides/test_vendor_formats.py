@@ -1,5 +1,5 @@
-"""Every vendor's format that is read through OpenSlide, on tiny slides made by script: what opens, which pixels
-come out and where, and that a damaged file ends in a message."""
+"""Every vendor's format that is read through OpenSlide, on tiny slides made by script: what opens, which
+pixels come out, and where."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vendor_slides import aperio, dicom, generic, mirax, ndpi, philips, scn, ventana
-from vendor_slides.attempt import Outcome, attempt
+from vendor_slides import aperio, dicom, generic, mirax, ndpi, philips, scn, trestle, ventana, vms
 from vendor_slides.made import MARKER_SIDE_PX, Image, Made, marker
-from vendor_slides.mutations import Loop, Mutation, Poke, Remove, SetCount, SetTag, Swap, Truncate, ZeroTile
 
 from wsiprep.errors import SlideError
 from wsiprep.geometry import Box, Size
-from wsiprep.slides import open_slide
+from wsiprep.slides import open_slide, slide_identity
 from wsiprep.slides.protocol import Level, Slide
 
 Writer = Callable[..., Made]
+Good = Callable[[str], tuple[Made, str]]
 
 TIFF, VIA_OPENSLIDE = "tiff", "openslide"
 CASES: dict[str, tuple[Writer, dict[str, Any], str]] = {
@@ -35,15 +34,18 @@ CASES: dict[str, tuple[Writer, dict[str, Any], str]] = {
     "bif": (ventana.write, {}, VIA_OPENSLIDE),
     "bif with overlaps": (ventana.write, {"overlap_px": 8}, VIA_OPENSLIDE),
     "ventana tiff": (ventana.write_plain, {}, VIA_OPENSLIDE),
+    "vms": (vms.write, {}, VIA_OPENSLIDE),
+    "trestle": (trestle.write, {}, VIA_OPENSLIDE),
     "svs": (aperio.write, {}, TIFF),
     "svs jp2k rgb": (aperio.write, {"codec": "jp2k-rgb"}, TIFF),
     "svs jp2k ycbcr": (aperio.write, {"codec": "jp2k-ycbcr"}, TIFF),
     "generic": (generic.write, {}, TIFF),
 }
-LOSSLESS = ("mirax", "mirax with overlaps", "bif", "bif with overlaps", "svs jp2k rgb")
+LOSSLESS = ("mirax", "mirax with overlaps", "bif", "bif with overlaps", "trestle", "svs jp2k rgb")
 SUFFIX = {
     ndpi.write: ".ndpi", scn.write: ".scn", mirax.write: ".mrxs", philips.write: ".tiff", dicom.write: ".dcm",
     ventana.write: ".bif", ventana.write_plain: ".tif", aperio.write: ".svs", generic.write: ".tif",
+    vms.write: ".vms", trestle.write: ".tif",
 }  # fmt: skip
 
 
@@ -56,6 +58,19 @@ def case(request: pytest.FixtureRequest) -> str:
 def make(case: str, folder: Path, **more: Any) -> tuple[Made, str]:
     writer, how, backend = CASES[case]
     return writer(folder, **how, **more), backend
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Good:
+    """The slide of a case and the backend that must read it, written once; only to be read."""
+    written: dict[str, tuple[Made, str]] = {}
+
+    def get(case: str) -> tuple[Made, str]:
+        if case not in written:
+            written[case] = make(case, tmp_path_factory.mktemp("good"))
+        return written[case]
+
+    return get
 
 
 def whole(slide: Slide, level: Level) -> Image:
@@ -72,8 +87,8 @@ def assert_pixels(case: str, got: Image, expected: Image) -> None:
     assert np.abs(got.astype(int) - expected).max() <= tolerance(case)
 
 
-def test_the_header(case: str, tmp_path: Path) -> None:
-    made, backend = make(case, tmp_path)
+def test_the_header(case: str, good: Good) -> None:
+    made, backend = good(case)
     with open_slide(made.path) as slide:
         info = slide.info
         assert (info.backend_requested, info.backend, info.vendor) == ("auto", backend, made.vendor)
@@ -88,15 +103,15 @@ def test_the_header(case: str, tmp_path: Path) -> None:
         assert made.bounds == (None if box is None else (box.x, box.y, box.width_px, box.height_px))
 
 
-def test_every_level_is_the_decode_of_its_own_tiles(case: str, tmp_path: Path) -> None:
-    made, _ = make(case, tmp_path)
+def test_every_level_is_the_decode_of_its_own_tiles(case: str, good: Good) -> None:
+    made, _ = good(case)
     with open_slide(made.path) as slide:
         for level, plane in zip(slide.info.levels, made.planes, strict=False):
             assert_pixels(case, whole(slide, level), plane)
 
 
-def test_parts_are_cut_from_the_whole(case: str, tmp_path: Path) -> None:
-    made, _ = make(case, tmp_path)
+def test_parts_are_cut_from_the_whole(case: str, good: Good) -> None:
+    made, _ = good(case)
     rng = np.random.default_rng(5)
     with open_slide(made.path) as slide:
         for level, plane in zip(slide.info.levels, made.planes, strict=False):
@@ -107,9 +122,9 @@ def test_parts_are_cut_from_the_whole(case: str, tmp_path: Path) -> None:
                 assert_pixels(case, got, plane[y : y + height, x : x + width])
 
 
-def test_the_marker_is_at_its_place(case: str, tmp_path: Path) -> None:
+def test_the_marker_is_at_its_place(case: str, good: Good) -> None:
     """With the bounds in, and to the pixel: one pixel beside fits worse."""
-    made, _ = make(case, tmp_path)
+    made, _ = good(case)
     x, y = made.marker_xy
 
     def off(slide: Slide, dx: int, dy: int) -> float:
@@ -123,8 +138,8 @@ def test_the_marker_is_at_its_place(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["scn", "scn of two regions", "mirax", "mirax with overlaps"])
-def test_outside_the_bounds_is_white(name: str, tmp_path: Path) -> None:
-    made, _ = make(name, tmp_path)
+def test_outside_the_bounds_is_white(name: str, good: Good) -> None:
+    made, _ = good(name)
     with open_slide(made.path) as slide:
         box = slide.info.bounds
         assert box is not None
@@ -134,7 +149,7 @@ def test_outside_the_bounds_is_white(name: str, tmp_path: Path) -> None:
         assert (whole(slide, slide.info.levels[0])[outside] == 255).all()
 
 
-def test_gaps_inside_the_bounds_are_white(tmp_path: Path) -> None:
+def test_gaps_inside_the_bounds_are_white(good: Good) -> None:
     """A camera image that MIRAX left out, a tile that Philips did not store, the glass between two SCN regions."""
     places = {
         "mirax": (160, 128, 32, 32),
@@ -142,16 +157,14 @@ def test_gaps_inside_the_bounds_are_white(tmp_path: Path) -> None:
         "scn of two regions": (448, 96, 64, 256),
     }
     for name, (x, y, width, height) in places.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        with open_slide(make(name, folder)[0].path) as slide:
+        with open_slide(good(name)[0].path) as slide:
             around = slide.read_level(0, Box(x - 1, y, width + 1, height))
             assert (around[:, 1:] == 255).all()
             assert (around[:, 0] != 255).any()
 
 
-def test_the_plain_reader_refuses_what_only_the_vendors_reader_can_place(case: str, tmp_path: Path) -> None:
-    made, backend = make(case, tmp_path)
+def test_the_plain_reader_refuses_what_only_the_vendors_reader_can_place(case: str, good: Good) -> None:
+    made, backend = good(case)
     if backend == TIFF:
         with open_slide(made.path, "tiff") as slide:
             assert (slide.info.backend_requested, slide.info.backend) == ("tiff", "tiff")
@@ -161,14 +174,16 @@ def test_the_plain_reader_refuses_what_only_the_vendors_reader_can_place(case: s
     assert caught.value.exit_code == 65
 
 
-def test_openslide_by_name_agrees(case: str, tmp_path: Path) -> None:
-    made, _ = make(case, tmp_path)
+def test_openslide_by_name_agrees(case: str, good: Good) -> None:
+    made, _ = good(case)
     with open_slide(made.path, "openslide") as slide:
         assert (slide.info.backend, slide.info.vendor, slide.info.backend_note) == ("openslide", made.vendor, "")
         assert_pixels(case, whole(slide, slide.info.levels[0]), made.planes[0])
 
 
-@pytest.mark.parametrize("name", [n for n, (w, _, _) in CASES.items() if w not in (mirax.write, dicom.write)])
+@pytest.mark.parametrize(
+    "name", [n for n, (w, _, _) in CASES.items() if w not in (mirax.write, dicom.write, vms.write)]
+)
 def test_the_layout_is_known_by_its_content(name: str, tmp_path: Path) -> None:
     """The same bytes as .tif: no reader that goes by the name may take them for plain tiles."""
     made, backend = make(name, tmp_path, name="renamed.tif")
@@ -177,7 +192,7 @@ def test_the_layout_is_known_by_its_content(name: str, tmp_path: Path) -> None:
         assert_pixels(name, whole(slide, slide.info.levels[0]), made.planes[0])
 
 
-@pytest.mark.parametrize("stem", ["Präparat 1", "切片", "a [1, 2]", "a'b", "e\u0301"])
+@pytest.mark.parametrize("stem", ["Präparat 切片", "a [1, 2]", "e\u0301'"])
 def test_names_of_any_kind(stem: str, tmp_path: Path) -> None:
     for number, (writer, suffix) in enumerate(SUFFIX.items()):
         folder = tmp_path / f"{number} {stem}"
@@ -196,6 +211,22 @@ def test_any_instance_of_a_dicom_slide_opens_it(tmp_path: Path) -> None:
             assert np.array_equal(whole(slide, slide.info.levels[0]), made.planes[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("mirax", "a/Data0000.dat"),
+        pytest.param("vms", "a_1.jpg", marks=pytest.mark.xfail(reason="the identity knows the key file alone")),
+        pytest.param("dicom", "a-2.dcm", marks=pytest.mark.xfail(reason="the identity knows one instance alone")),
+    ],
+)
+def test_the_identity_covers_the_files_beside(name: str, part: str, tmp_path: Path) -> None:
+    made, _ = make(name, tmp_path)
+    before = slide_identity(made.path)
+    with (tmp_path / part).open("ab") as more:
+        more.write(b"more")
+    assert slide_identity(made.path) != before
+
+
 def test_ndpi_without_restart_markers_gives_its_pixels_or_no_level(tmp_path: Path) -> None:
     """OpenSlide calls the whole level one tile; then no factor may be guessed wrong."""
     made = ndpi.write(tmp_path, restart_px=0)
@@ -207,8 +238,8 @@ def test_ndpi_without_restart_markers_gives_its_pixels_or_no_level(tmp_path: Pat
         assert slide.info.levels[0].factor == 1
 
 
-def test_no_label_and_no_free_text_come_out(tmp_path: Path, case: str) -> None:
-    made, _ = make(case, tmp_path)
+def test_no_label_and_no_free_text_come_out(good: Good, case: str) -> None:
+    made, _ = good(case)
     with open_slide(made.path) as slide:
         assert all(part not in name for name in slide.info.properties for part in ("comment", "Filename", "barcode"))
         assert all(level.size != Size(98, 66) or level.factor == 4 for level in slide.info.levels)
@@ -250,139 +281,3 @@ def test_levels_that_ndpi_does_not_store_are_unused(tmp_path: Path) -> None:
     made = ndpi.write(tmp_path)
     with open_slide(made.path) as slide:
         assert [level.factor for level in slide.info.levels if level.factor] == list(made.factors)
-
-
-# Damage.
-
-MESSAGE, SAME, NO_SPACING = "message", "same pixels", "same pixels, no spacing"
-FALLS = "OpenSlide refuses and auto goes on to tiffslide, which has no reader for the layout"
-LOOPS = "a loop of directories: tifffile walks it for ever"
-LOST = "the directories beyond the end of the file are dropped and with them their levels"
-GENERIC = "OpenSlide takes the damaged file for generic-tiff: the macro image for the slide, levels missing"
-STOP = "tiffslide raises StopIteration"
-MUTATIONS: list[tuple[Writer, Mutation, str, str]] = [
-    # Writer, what is done to the file, how it must end, what is known to go wrong.
-    (ndpi.write, Truncate(0.3), MESSAGE, ""),
-    (ndpi.write, Truncate(0.9), MESSAGE, FALLS),
-    (ndpi.write, Loop(), MESSAGE, LOOPS),
-    (ndpi.write, ZeroTile(0, 0), MESSAGE, ""),
-    (ndpi.write, SetTag(0, 257, (0,)), MESSAGE, ""),
-    (ndpi.write, SetTag(0, 256, (2**31,)), MESSAGE, ""),
-    (ndpi.write, SetTag(0, 273, (2**31,)), MESSAGE, ""),
-    (ndpi.write, SetCount(0, 273, 2**31 - 1), MESSAGE, FALLS),
-    (ndpi.write, SetTag(0, 282, (0,), first=1), NO_SPACING, ""),
-    (scn.write, Truncate(0.3), MESSAGE, ""),
-    (scn.write, Truncate(0.999), MESSAGE, ""),
-    (scn.write, Loop(), MESSAGE, LOOPS),
-    (scn.write, ZeroTile(1, 0), MESSAGE, ""),
-    (scn.write, ZeroTile(-1, 0), MESSAGE, ""),
-    (scn.write, SetTag(1, 257, (0,)), MESSAGE, FALLS),
-    (scn.write, SetTag(1, 256, (2**31,)), MESSAGE, FALLS),
-    (scn.write, SetTag(1, 324, (2**31,)), MESSAGE, ""),
-    (scn.write, SetTag(1, 282, (0,), first=1), MESSAGE, FALLS),
-    (scn.write, Swap(b"</collection>", b"</collectoin>"), MESSAGE, GENERIC),
-    (scn.write, Swap(b"brightfield", b"fluorescent"), MESSAGE, FALLS),
-    (scn.write, Swap(b'ifd="2"', b'ifd="9"'), MESSAGE, ""),
-    (scn.write, Swap(b"<view sizeX", b"<wiev sizeX"), MESSAGE, ""),
-    (mirax.write, Remove("a"), MESSAGE, ""),
-    (mirax.write, Remove("Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Remove("Index.dat"), MESSAGE, ""),
-    (mirax.write, Remove("Data0000.dat"), MESSAGE, ""),
-    (mirax.write, Truncate(0.5, "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Truncate(0.5, "Index.dat"), MESSAGE, ""),
-    (mirax.write, Truncate(0.5, "Data0000.dat"), MESSAGE, ""),
-    (mirax.write, Poke(600, bytes(40), "Data0000.dat"), MESSAGE, ""),
-    (mirax.write, Swap(b"FILE_COUNT = 1", b"FILE_COUNT = 0", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"IMAGENUMBER_X = 10", b"IMAGENUMBER_X = -1", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"DIGITIZER_WIDTH = 32", b"DIGITIZER_WIDTH = 31", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"DIGITIZER_WIDTH = 32", b"DIGITIZER_WIDTH = 2000000000", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"FILE_0 = Data0000.dat", b"FILE_0 = ../../../etc/hosts", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"0123456789ABCDEF", b"1123456789ABCDEF", "Index.dat"), MESSAGE, ""),
-    (mirax.write, Swap(b"PIXEL_X = 0.2325", b"PIXEL_X = 0", "Slidedat.ini"), NO_SPACING, ""),
-    (philips.write, Truncate(0.3), MESSAGE, ""),
-    (philips.write, Truncate(0.9), MESSAGE, FALLS),
-    (philips.write, Loop(), MESSAGE, LOOPS),
-    (philips.write, ZeroTile(0, 0), MESSAGE, ""),
-    (philips.write, SetTag(0, 256, (0,)), MESSAGE, ""),
-    (philips.write, SetTag(0, 257, (2**31,)), MESSAGE, ""),
-    (philips.write, SetTag(0, 324, (2**31,)), MESSAGE, ""),
-    (philips.write, SetCount(0, 324, 2**31 - 1), SAME, ""),
-    (philips.write, Swap(b"PIM_DP_IMAGE_TYPE", b"PIM_DP_IMAGE_TIPE"), MESSAGE, FALLS),
-    (philips.write, Swap(b"DICOM_PIXEL_SPACING", b"DICOM_PIXEL_SPACINK"), MESSAGE, STOP),
-    (philips.write, Swap(b"&quot;", b"&QUOT;"), MESSAGE, GENERIC),
-    (dicom.write, Truncate(0.05), MESSAGE, ""),
-    (dicom.write, Truncate(0.999), MESSAGE, ""),
-    (dicom.write, Truncate(0.5, "a-2.dcm"), MESSAGE, ""),
-    (dicom.write, Swap(b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.4.57"), MESSAGE, ""),
-    (dicom.write, Swap(b"YBR_FULL_422", b"YBR_FULL_999"), MESSAGE, ""),
-    (dicom.write, Swap(b"TILED_FULL", b"TILED_FOOL"), MESSAGE, ""),
-    (dicom.write, Swap(b"\xff\xd8\xff", bytes(3)), MESSAGE, ""),
-    (dicom.write, Swap(b"(\0\x10\0US\x02\0@\0", b"(\0\x10\0US\x02\0\0\0"), MESSAGE, ""),
-    (dicom.write, Swap(b"H\0\x06\0UL\x04\0\x90\x01\0\0", b"H\0\x06\0UL\x04\0\0\0\0\x80"), MESSAGE, ""),
-    (dicom.write, Swap(b"0.0002501\\0.0002275", b"0.0000000\\0.0000000"), NO_SPACING, ""),
-    (ventana.write, Truncate(0.3), MESSAGE, FALLS),
-    (ventana.write, Truncate(0.999), MESSAGE, FALLS),
-    (ventana.write, Loop(), MESSAGE, LOOPS),
-    (ventana.write, SetTag(1, 257, (0,)), MESSAGE, ""),
-    (ventana.write, SetTag(1, 256, (2**31,)), MESSAGE, ""),
-    (ventana.write, SetTag(1, 324, (2**31,), first=2 * 8 + 2), MESSAGE, ""),
-    (ventana.write, Swap(b"</EncodeInfo>", b"</EncodeInfQ>"), MESSAGE, FALLS),
-    (ventana.write, Swap(b'Tile2="', b'Tile3="'), MESSAGE, FALLS),
-    (ventana.write, Swap(b"<iScan ", b"<iSkan "), MESSAGE, FALLS),
-    (aperio.write, Truncate(0.3), MESSAGE, ""),
-    (aperio.write, Truncate(0.9), MESSAGE, ""),
-    (aperio.write, Loop(), MESSAGE, LOOPS),
-    (aperio.write, ZeroTile(0, 0), MESSAGE, ""),
-    (aperio.write, SetTag(0, 256, (0,)), MESSAGE, ""),
-    (aperio.write, SetTag(0, 324, (2**31,)), MESSAGE, ""),
-    (aperio.write, SetCount(0, 324, 2**31 - 1), MESSAGE, ""),
-    (generic.write, Truncate(0.3), MESSAGE, ""),
-    (generic.write, Truncate(0.9), MESSAGE, LOST),
-    (generic.write, Truncate(0.999), MESSAGE, LOST),
-    (generic.write, Loop(), MESSAGE, LOOPS),
-    (generic.write, ZeroTile(-1, 0), MESSAGE, ""),
-    (generic.write, SetTag(0, 257, (2**31,)), MESSAGE, ""),
-    (generic.write, SetTag(0, 282, (0,), first=1), NO_SPACING, ""),
-]
-
-
-def _rows() -> list[Any]:
-    rows = []
-    for writer, mutation, ends, known in MUTATIONS:
-        marks = [pytest.mark.xfail(reason=known, run=known != LOOPS)] if known else []
-        name = f"{writer.__module__.rpartition('.')[2]} {mutation}"
-        rows.append(pytest.param(writer, mutation, ends, marks=marks, id=name))
-    return rows
-
-
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Writer], Outcome]:
-    """How the good file of each writer is read, in the same kind of process."""
-    known: dict[Writer, Outcome] = {}
-
-    def read(writer: Writer) -> Outcome:
-        if writer not in known:
-            known[writer] = attempt(writer(tmp_path_factory.mktemp("good")).path)
-        return known[writer]
-
-    return read
-
-
-@pytest.mark.parametrize(("writer", "mutation", "ends"), _rows())
-def test_damage_ends_in_a_message(
-    writer: Writer, mutation: Mutation, ends: str, tmp_path: Path, untouched: Callable[[Writer], Outcome]
-) -> None:
-    """Never a traceback, a crash, a hang, or pixels that are not those of the good file."""
-    made = writer(tmp_path)
-    mutation(made)
-    outcome = attempt(made.path)
-    if ends == MESSAGE:
-        assert outcome.exit_code == 65, outcome
-        assert made.path.name in outcome.message
-        assert "  got:" in outcome.message
-        assert "  do:" in outcome.message
-        return
-    good = untouched(writer)
-    assert (outcome.error, outcome.backend, outcome.digests) == ("", good.backend, good.digests)
-    assert good.spacing is not None
-    assert outcome.spacing == (good.spacing if ends == SAME else None)
