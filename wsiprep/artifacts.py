@@ -3,6 +3,7 @@
     OUT/
       recipe.json            the resolved recipe
       exclude.csv            (yours) slide_id,reason
+      allow_duplicates.csv   (yours) slide_a,slide_b,reason
       splits.csv             the frozen assignment of patients
       slides/{id}/           survey: slide.json regions.geojson tissue.png candidates.parquet
                              colours.npz overview.jpg; tiles.parquet of collections
@@ -87,6 +88,10 @@ class DatasetTree:
     @property
     def exclusions(self) -> Path:
         return self.root / "exclude.csv"
+
+    @property
+    def allowed_duplicates(self) -> Path:
+        return self.root / "allow_duplicates.csv"
 
     @property
     def splits(self) -> Path:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import shapely
 
 from wsiprep.annotations import areas, edges, rasterise
+from wsiprep.annotations.instance_maps import connected_parts
 from wsiprep.annotations.labelspec import LabelSpec
 from wsiprep.annotations.regions import (
     BACKGROUND_REGION,
@@ -107,7 +107,7 @@ class LabelMap:
         for number, (value, table) in enumerate(self._objects, start=1):
             here = rasterise.coverage(table, grid) & (found == 0) & (mask == value)
             np.copyto(found, np.int32(number), where=here)
-        return in_order(found)
+        return connected_parts(found.astype(np.int64))
 
     @cached_property
     def _objects(self) -> tuple[tuple[int, edges.EdgeTable], ...]:
@@ -229,25 +229,6 @@ def blank_outside(mask: npt.NDArray[np.uint8], grid: PixelGrid, size: Size, valu
             outside = (first + length <= 0) | (first >= limit * count)
         if outside.any():
             mask[(slice(None),) * axis + (outside,)] = value
-
-
-def in_order(found: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Objects cut into their 4-connected pieces and numbered 1, 2, ... in the order of their first pixel.
-
-    Args:
-        found: int32 (H, W), one number an object, 0 for none.
-    """
-    pieces = np.zeros(found.shape, dtype=np.int64)
-    total = 0
-    for number in np.unique(found[found != 0]).tolist():
-        count, labels = cv2.connectedComponents((found == number).astype(np.uint8), connectivity=4)
-        pieces[labels > 0] = labels[labels > 0] + total
-        total += count - 1
-    values, first = np.unique(pieces, return_index=True)
-    order = np.argsort(first[values != 0], kind="stable")
-    renumber = np.zeros(total + 1, dtype=np.int32)
-    renumber[values[values != 0][order]] = np.arange(1, len(order) + 1, dtype=np.int32)
-    return renumber[pieces]
 
 
 def _union(geometries: Sequence[shapely.Geometry]) -> shapely.Geometry:

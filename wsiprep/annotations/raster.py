@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from wsiprep.annotations.instance_maps import connected_parts
 from wsiprep.annotations.labelspec import LabelSpec
-from wsiprep.annotations.raster_values import ValueRule, integers
+from wsiprep.annotations.raster_values import ValueRule, histogram, integers
 from wsiprep.annotations.source import Fractions, Ints
 from wsiprep.config import IGNORE
 from wsiprep.errors import AnnotationError, UsageError
@@ -32,7 +33,6 @@ from wsiprep.geometry import Box, PixelGrid, Size
 BAND_PX = 1 << 24
 """Pixels of the raster looked at at once; larger windows are read in bands of rows."""
 
-_EXACT = 2**53
 MAX_LISTED = 10
 
 
@@ -43,12 +43,15 @@ class RasterPlane(Protocol):
     def size(self) -> Size: ...
 
     @property
-    def rows_at_once(self) -> int:
-        """Rows that are stored, and cheapest read, together."""
+    def block(self) -> Size:
+        """What is cheapest read together: whole tiles or strips from the upper left corner on."""
         ...
 
     def read(self, box: Box) -> npt.NDArray[Any]:
-        """Numbers (height, width) of a box that lies within ``size``; not to be written to."""
+        """Numbers (height, width) of a box that lies within ``size``; not to be written to.
+
+        A window of one value may be that value with strides of 0.
+        """
         ...
 
 
@@ -59,7 +62,7 @@ class ArrayPlane:
         values: (H, W), integers or floats that are whole numbers.
     """
 
-    rows_at_once = 1
+    block = Size(1024, 1024)
 
     def __init__(self, values: npt.NDArray[Any], file: str | Path | None = None) -> None:
         if values.ndim != 2 or not values.size:
@@ -123,6 +126,10 @@ class RasterLabels:
         """See ``LabelSource.mask``. A pixel that the slide's border cuts shows its part on the slide."""
         codes, _ = self._sample(grid, objects=False)
         return codes
+
+    def inside_roi(self, grid: PixelGrid) -> npt.NDArray[np.bool_] | None:
+        """None: a raster has no regions of interest; what it does not annotate is ``ignore``."""
+        return None
 
     def instances(self, grid: PixelGrid) -> npt.NDArray[np.int32]:
         """See ``LabelSource.instances``: ids of an instance map or stack, cut into 4-connected pieces.
@@ -197,16 +204,15 @@ class RasterLabels:
         areas: dict[int, int] = {}
         if not len(across) or not len(down):
             return areas
-        step = self._plane.rows_at_once
-        rows = max(1, BAND_PX // len(across) // step) * step
-        # Bands end where stored rows end, so that no strip or tile is decoded twice.
-        y = top
-        while y < top + len(down):
-            y_end = min((y // rows + 1) * rows, top + len(down))
-            codes = self._codes(self._read(Box(left, y, len(across), y_end - y)))
-            for code, area in _weighted(codes, across, down[y - top : y_end - top]):
-                areas[code] = areas.get(code, 0) + area
-            y = y_end
+        block = self._plane.block
+        for y, y_end in _steps(top, top + len(down), block.height_px):
+            for x, x_end in _steps(left, left + len(across), block.width_px):
+                values = self._read(Box(x, y, x_end - x, y_end - y))
+                if not any(values.strides) or values.min() == values.max():
+                    values = values[:1, :1]
+                codes = self._codes(values)
+                for code, area in _weighted(codes, across[x - left : x_end - left], down[y - top : y_end - top]):
+                    areas[code] = areas.get(code, 0) + area
         return areas
 
     def _read(self, box: Box) -> npt.NDArray[Any]:
@@ -291,19 +297,29 @@ def _bands(row: Ints, most: int) -> Iterator[tuple[int, int]]:
         first = last
 
 
+def _steps(start: int, end: int, step: int) -> Iterator[tuple[int, int]]:
+    """[start, end) cut at the multiples of ``step``."""
+    while start < end:
+        stop = min((start // step + 1) * step, end)
+        yield start, stop
+        start = stop
+
+
 def _weighted(codes: npt.NDArray[np.uint8], across: Ints, down: Ints) -> Iterator[tuple[int, int]]:
-    """(mask value, exact area) of a window whose columns and rows have integer weights."""
-    counts = np.bincount(codes.ravel(), minlength=256)
-    present = np.flatnonzero(counts).tolist()
-    wide, high = int(across.sum()), int(down.sum())
-    even = len(np.unique(across)) == 1 and len(np.unique(down)) == 1
-    for code in present:
-        if len(present) == 1:
-            yield code, wide * high
-        elif even:
-            yield code, int(counts[code]) * int(across[0]) * int(down[0])
-        else:
-            here = codes == code
-            # Doubles are exact for whole numbers below 2^53, and much faster to multiply.
-            per_row = here.astype(np.float64) @ across if wide < _EXACT else (here * across).sum(axis=1)
-            yield code, sum(int(a) * int(b) for a, b in zip(per_row, down.tolist(), strict=True))
+    """(mask value, exact area) of a window whose columns and rows have integer weights; (1, 1) codes fill it."""
+    if codes.size == 1:
+        yield int(codes[0, 0]), int(across.sum()) * int(down.sum())
+        return
+    # Only border pixels weigh less than the others: at most nine parts of even weight.
+    for top, bottom, high in _runs(down):
+        for left, right, wide in _runs(across):
+            counts = np.rint(histogram(codes[top:bottom, left:right])).astype(np.int64)
+            for code in np.flatnonzero(counts).tolist():
+                yield code, int(counts[code]) * wide * high
+
+
+def _runs(weights: Ints) -> Iterator[tuple[int, int, int]]:
+    """(first, last + 1, weight) of runs of equal weights."""
+    cuts = [0, *(np.flatnonzero(np.diff(weights)) + 1).tolist(), len(weights)]
+    for first, last in pairwise(cuts):
+        yield first, last, int(weights[first])

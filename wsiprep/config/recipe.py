@@ -341,8 +341,20 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.downsample is None) == (self.spacing_um is None):
+        if self.sampling.kind in ("box", "whole"):
+            if (self.downsample, self.spacing_um) != (None, None):
+                raise ValueError(
+                    f"sampling.kind {self.sampling.kind} scales each crop to the patch: leave downsample and "
+                    "spacing_um out"
+                )
+        elif (self.downsample is None) == (self.spacing_um is None):
             raise ValueError("give exactly one of downsample and spacing_um")
+        rasters = [self.annotations.raster, *(s.raster for s in self.sources.values() if s.raster is not None)]
+        for raster in rasters:
+            for label in (*raster.values.values(), *raster.channels, *((raster.label,) if raster.label else ())):
+                if label not in (*self.labels, "background", "ignore"):
+                    allowed = ", ".join((*self.labels, "background", "ignore"))
+                    raise ValueError(f"annotations.raster names {label!r}, which is none of {allowed}")
         groups = [self.annotations.groups, *(s.groups or {} for s in self.sources.values())]
         for mapping in groups:
             for group, label in mapping.items():

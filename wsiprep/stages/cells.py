@@ -59,6 +59,14 @@ def grid_of(x: int, y: int, width: int, height: int, patch_size_px: int) -> Pixe
     return PixelGrid(Box(x, y, width, height), patch_size_px, patch_size_px)
 
 
+def grid_at(cells: Cells, i: int) -> PixelGrid:
+    """The pixels of the i-th cell's patch."""
+    return grid_of(
+        int(cells.x_lv0[i]), int(cells.y_lv0[i]), int(cells.width_lv0[i]), int(cells.height_lv0[i]),
+        cells.patch_size_px,
+    )  # fmt: skip
+
+
 def _required(regions: Sequence[Region], recipe: Recipe, name: str) -> list[Bounds]:
     """Bounds of the regions of interest, or, for boxes without any, of the labelled regions."""
     found: list[Bounds] = [r.geometry.bounds for r in regions if r.label == ROI_REGION]

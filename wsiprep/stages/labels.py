@@ -1,4 +1,8 @@
-"""Labels of one slide: outlines or a raster from its annotation file, as survey understands and pack repeats them."""
+"""Labels of one slide or tile, as survey understands them and pack repeats them.
+
+Outlines are read once, by survey, which writes what it understood to ``regions.geojson``; pack reads that.
+Rasters stay where they are: survey records their digest, and pack refuses another file.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,22 @@ from wsiprep.annotations import (
     read_regions,
     write_regions,
 )
+from wsiprep.annotations.agreement import agreement
+from wsiprep.annotations.compare import Changes, Reading, changed_areas
+from wsiprep.annotations.layers import apply_corrections, combine_readings
+from wsiprep.annotations.raster_files import is_raster, open_raster
 from wsiprep.artifacts import SlideFolder
 from wsiprep.config import Recipe
-from wsiprep.errors import AnnotationError
+from wsiprep.errors import AnnotationError, WsiprepError
 from wsiprep.manifest import SlideRow
-from wsiprep.slides import SlideInfo
+from wsiprep.slides import SlideInfo, slide_identity
+
+BASE_READER = "annotation"
+"""What the file of the manifest's annotation column is called among several readings."""
+
+RASTER, VECTORS = "raster", "vectors"
+_HEAD_BYTES = 256
+_WHOLE_FILE_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +45,63 @@ class SlideLabels:
 
     Attributes:
         source: the labels.
-        annotations: the outlines; none for rasters.
-        digest: of what decides the masks: sha256 of regions.geojson, or the raster's identity.
+        annotations: the outlines; none for rasters, but their counts.
+        digest: of what decides the masks: sha256 of regions.geojson, or of the raster's file.
         kind: ``vectors`` or ``raster``.
-        facts: more for the record (layers, agreement).
+        facts: more for the record: layers, agreement.
+        changes: what the outlines change against the survey before; None where there was none, or they are the same.
+            Not part of the record, which must not depend on what was there before.
     """
 
     source: LabelSource
     annotations: AnnotationSet
     digest: str
-    kind: str = "vectors"
+    kind: str = VECTORS
     facts: Mapping[str, Any] = field(default_factory=dict)
+    changes: Changes | None = None
 
 
 def frame_of(info: SlideInfo, name: str) -> SlideFrame:
     """What a reader of annotations may know of the slide."""
     return SlideFrame(info.size, info.spacing, name, info.properties, info.bounds)
+
+
+def labels_of_slide(row: SlideRow, recipe: Recipe, info: SlideInfo, folder: SlideFolder | None = None) -> SlideLabels:
+    """Read a slide's annotation files: the base or a raster, readings of several people, corrections.
+
+    Args:
+        row: of the slide, located.
+        recipe: of its source.
+        info: of the open slide.
+        folder: of an earlier survey, to tell what changed since.
+
+    Raises:
+        AnnotationError: a file is missing, damaged, or says what the recipe does not know.
+    """
+    frame = frame_of(info, Path(row.slide).name)
+    if row.annotation is not None and is_raster_file(require_annotation(row.annotation), recipe):
+        return _raster(row, recipe, frame)
+    annotations, facts = _layered(row, recipe, frame)
+    source = LabelMap(annotations.regions, recipe.labels, row.annotation_state, info.size)
+    data = write_regions(annotations, recipe.labels)
+    changes = None if folder is None else _changes(folder, annotations, data, row, recipe, frame)
+    return SlideLabels(source, annotations, hashlib.sha256(data).hexdigest(), VECTORS, facts, changes)
+
+
+def packed_labels(
+    row: SlideRow, recipe: Recipe, info: SlideInfo, folder: SlideFolder, record: Mapping[str, Any]
+) -> LabelSource:
+    """The labels that survey understood, for pack.
+
+    Raises:
+        AnnotationError: survey's files are missing or damaged, or the raster is another one now.
+    """
+    known = record["annotation"]
+    if known["kind"] == RASTER:
+        path = require_annotation(str(row.annotation))
+        require_same(path, known["digest"])
+        return open_raster(path, recipe, frame_of(info, Path(row.slide).name), known["state"])
+    return LabelMap(read_regions(folder.regions).regions, recipe.labels, known["state"], info.size)
 
 
 def require_annotation(path: str) -> Path:
@@ -62,33 +118,97 @@ def require_annotation(path: str) -> Path:
     return Path(path)
 
 
-def labels_of_slide(row: SlideRow, recipe: Recipe, info: SlideInfo) -> SlideLabels:
-    """Read a slide's annotation file.
+def is_raster_file(path: Path, recipe: Recipe) -> bool:
+    """Whether an annotation file holds pixels, by the recipe's format or by its first bytes."""
+    if recipe.annotations.format != "auto":
+        return recipe.annotations.format == RASTER
+    try:
+        with path.open("rb") as stream:
+            return is_raster(stream.read(_HEAD_BYTES))
+    except OSError as error:
+        raise AnnotationError("the annotation file cannot be read", got=error.strerror, file=path) from error
 
-    Raises:
-        AnnotationError: it is missing, damaged, or says what the recipe does not know.
-    """
-    if row.annotation is None:
-        annotations = AnnotationSet(regions=(), counts={})
+
+def raster_digest(path: Path) -> str:
+    """sha256 of a label raster's file; beyond 256 MB, of its size, ends and tile tables (``slide_identity``)."""
+    try:
+        if path.stat().st_size > _WHOLE_FILE_BYTES:
+            return slide_identity(path)
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise AnnotationError("the label raster cannot be read", got=error.strerror, file=path) from error
+
+
+def require_same(path: Path, digest: str) -> None:
+    """Refuse a label raster that is not the one that was surveyed."""
+    if raster_digest(path) != digest:
+        raise AnnotationError(
+            "the label raster is not the one that was surveyed", file=path, fix="run survey and plan again"
+        )
+
+
+def _raster(row: SlideRow, recipe: Recipe, frame: SlideFrame) -> SlideLabels:
+    if row.corrections or row.annotators:
+        raise AnnotationError(
+            "corrections and readings are outlines and cannot be laid over a label raster", got=str(row.annotation_ref),
+            fix="correct the raster itself, or annotate with outlines", file=row.annotation,
+        )  # fmt: skip
+    path = Path(str(row.annotation))
+    source = open_raster(path, recipe, frame, row.annotation_state)
+    counts = dict(source.counts)
+    return SlideLabels(source, AnnotationSet((), counts), raster_digest(path), RASTER)
+
+
+def _layered(row: SlideRow, recipe: Recipe, frame: SlideFrame) -> tuple[AnnotationSet, dict[str, Any]]:
+    """The outlines of all files of one slide, and what is known of their layers."""
+    facts: dict[str, Any] = {}
+    readings: dict[str, AnnotationSet] = {}
+    if row.annotation is not None:
+        readings[BASE_READER] = read_annotations(require_annotation(row.annotation), recipe, frame)
+    for name, path in row.annotators:
+        readings[name] = read_annotations(require_annotation(path), recipe, frame)
+    rule = recipe.annotations
+    if len(readings) > 1:
+        facts["annotators"] = {"rule": rule.annotators, "chosen": rule.annotator, "readers": list(readings)}
+        table = agreement(readings, recipe.labels, row.annotation_state, frame.size)
+        facts["agreement"] = table.to_dict()
+        found = combine_readings(readings, rule.annotators, rule.annotator, recipe.labels, row.annotation_state)
+    elif readings:
+        (found,) = readings.values()
     else:
-        path = require_annotation(row.annotation)
-        annotations = read_annotations(path, recipe, frame_of(info, Path(row.slide).name))
-    source = LabelMap(annotations.regions, recipe.labels, row.annotation_state, info.size)
-    return SlideLabels(source, annotations, regions_digest(annotations, recipe))
+        found = AnnotationSet((), {})
+    if row.corrections:
+        names = _layer_names(row)
+        layers = [
+            (name, read_annotations(require_annotation(path), recipe, frame))
+            for name, path in zip(names, row.corrections, strict=True)
+        ]
+        found = apply_corrections(found, layers, recipe.labels)
+        facts["corrections"] = list(row.correction_refs)
+    return found, facts
 
 
-def regions_digest(annotations: AnnotationSet, recipe: Recipe) -> str:
-    """sha256 of ``regions.geojson``."""
-    return hashlib.sha256(write_regions(annotations, recipe.labels)).hexdigest()
+def _layer_names(row: SlideRow) -> list[str]:
+    """Names of the corrections: their files' names, made different by their number."""
+    names = [Path(path).name for path in row.corrections]
+    return [name if names.count(name) == 1 else f"{name}#{k}" for k, name in enumerate(names, start=1)]
 
 
-def packed_labels(
-    row: SlideRow, recipe: Recipe, info: SlideInfo, folder: SlideFolder, record: Mapping[str, Any]
-) -> LabelSource:
-    """The labels that survey understood, for pack.
-
-    Raises:
-        AnnotationError: survey's files are missing or damaged, or the raster is another one now.
-    """
-    regions = read_regions(folder.regions).regions
-    return LabelMap(regions, recipe.labels, record["annotation"]["state"], info.size)
+def _changes(
+    folder: SlideFolder, new: AnnotationSet, data: bytes, row: SlideRow, recipe: Recipe, frame: SlideFrame
+) -> Changes | None:
+    """What changed since the last survey; None where nothing did, or it cannot be told."""
+    try:
+        before = folder.regions.read_bytes()
+        if before == data:
+            return None
+        old = read_regions(folder.regions)
+    except (OSError, WsiprepError):
+        # A first survey, or one that a kill or another version left half: nothing to compare with.
+        return None
+    state = row.annotation_state
+    changes = changed_areas(
+        Reading(old, recipe.labels, state), Reading(new, recipe.labels, state), frame.size, frame.spacing
+    )
+    return changes if changes.changes else None

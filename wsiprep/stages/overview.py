@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wsiprep.slides import Slide, read_overview
+from wsiprep.slides import Slide
+from wsiprep.slides.overview import read_damaged_overview
 
 LEAST_SIDE_PX = 1024
 """Longer side of the picture: this much and less than twice as much, unless the slide has fewer pixels."""
@@ -38,13 +39,12 @@ def picture_of(slide: Slide, tissue_view: Overview) -> Overview:
     Read anew (in blocks, at most 2048 px a side) where that is finer than the view on which tissue is
     decided, else made from that view, by an integer factor either way.
 
-    Raises:
-        SlideError: the pixels cannot be decoded.
+    What cannot be decoded is white; the record says how much of the tissue's view that is.
     """
     size = slide.info.size
     wanted = max(1, max(size.width_px, size.height_px) // LEAST_SIDE_PX)
     if tissue_view.downsample > wanted:
-        return Overview(*read_overview(slide, wanted))
+        return Overview(*read_damaged_overview(slide, wanted)[:2])
     return _reduced(tissue_view, wanted // tissue_view.downsample)
 
 

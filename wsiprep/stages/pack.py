@@ -72,10 +72,10 @@ class _Source:
     def make(self, number: int, cell: Mapping[str, Any]) -> tuple[PatchRecord | DamagedPatch, SheetItem | None]:
         side = self.recipe.sampling.patch_size_px
         grid = grid_of(cell["x_lv0"], cell["y_lv0"], cell["width_lv0"], cell["height_lv0"], side)
-        reader, labels = self.scene.at(cell["tile"])
         name = self.scene.tile_name(cell["tile"])
         fill = WHITE_FILL if self.recipe.sampling.pad == "white" else BLACK_FILL
         try:
+            reader, labels = self.scene.at(cell["tile"])
             raw = reader.read(grid, fill)
         except DamagedRegionError as error:
             return DamagedPatch(name, cell["x_lv0"], cell["y_lv0"], str(error.got or error.message)), None

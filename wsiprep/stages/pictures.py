@@ -73,3 +73,14 @@ def contact_sheet(items: Sequence[SheetItem], *, normalised: bool, tile_px: int 
             strips.append(strip)
         strips.append(np.full((2 * gap, columns * (tile_px + gap), 3), 255, np.uint8))
     return np.concatenate(strips, axis=0) if strips else np.full((tile_px, tile_px, 3), 255, np.uint8)
+
+
+def sheet_of(pictures: Sequence[RGB], tile_px: int = 128, columns: int = 8) -> RGB:
+    """Square pictures side by side on white, in rows."""
+    rows = max(1, -(-len(pictures) // columns))
+    sheet = np.full((rows * tile_px, min(columns, max(1, len(pictures))) * tile_px, 3), 255, np.uint8)
+    for k, picture in enumerate(pictures):
+        y, x = divmod(k, columns)
+        small = cv2.resize(picture, (tile_px, tile_px), interpolation=cv2.INTER_AREA)
+        sheet[y * tile_px : (y + 1) * tile_px, x * tile_px : (x + 1) * tile_px] = small
+    return sheet

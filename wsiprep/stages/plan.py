@@ -6,49 +6,45 @@ everything that decides the slide's shard; the split is not in it, so a new spli
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes, write_bytes_if_changed
-from wsiprep.config import Recipe, digest_of, plan_digest
+from wsiprep.config import Recipe, plan_digest
 from wsiprep.errors import ManifestError, PlanError
-from wsiprep.manifest import SlideRow, read_exclusions
+from wsiprep.manifest import SlideRow, read_allowed_duplicates, read_exclusions
 from wsiprep.patches import (
     ALL,
     BY_PATCH,
-    Assignment,
     CELL_COLUMNS,
+    Assignment,
     Candidates,
     Cells,
     Decision,
     Decisions,
     Lesions,
     SlidePlan,
-    assign,
     dataset_plan,
     decide,
-    group_rows,
     require_enough,
     slide_plan,
     split_table,
 )
-from wsiprep.patches.places import Provenance
+from wsiprep.patches.duplicates import DuplicatePair, find_duplicates, require_no_duplicates
 from wsiprep.progress import Reporter
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import record_recipe
 from wsiprep.stages.stains import cohort_fit, slide_stain, white_of
 from wsiprep.stages.tables import column, numbers, table_bytes
+from wsiprep.stages.units import Unit, assigned, duplicate_entry, split_rows, units_of
 from wsiprep.stain import StainFit
 from wsiprep.store.tables import read_parquet
 
-_SPLIT_COLUMNS = ("group", "place", "drawn_with", "provenance")
-_DRAWN: dict[str, Provenance] = {"balanced": "balanced", "hashed": "hashed"}
+_TRAINING = ("train", ALL, BY_PATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +64,10 @@ class DecidedSlide:
     @property
     def kept_count(self) -> int:
         return self.summary.kept
+
+    @property
+    def kept_cells(self) -> Cells:
+        return self.candidates.cells.take(self.decisions.kept)
 
     def reasons(self) -> dict[str, int]:
         """Decision -> cells, without zeros and without the kept ones."""
@@ -133,11 +133,12 @@ def plan(
     write_bytes(tree.plan_record, json_bytes(record | {"split": None}))
     require_enough(summary, failed, recipe.max_failed)
     _require_one_kind_of_pixels(kept, recipe)
-    assignment = _assignment(kept, recipe, tree)
-    groups = group_rows([d.row for d in kept], recipe.split.by, {d.slide_id: float(d.kept_count) for d in kept})
-    record["split"] = split_table(groups, assignment, recipe.split).to_dict()
-    _write_slices(kept, recipe, tree, assignment if cohort_fallback else None)
-    write_bytes(tree.split, table_bytes(_split_rows(assignment), {"leaking": assignment.leaking}))
+    units = units_of([(d.row, d.record, d.kept_cells) for d in kept], recipe.split.by, tree)
+    assignment = assigned(units, recipe, tree)
+    record["split"] = split_table([u.group for u in units], assignment, recipe.split).to_dict()
+    record["duplicates"] = [pair.to_dict() for pair in _duplicates(kept, units, assignment, tree, reporter)]
+    _write_slices(kept, recipe, tree, assignment if cohort_fallback else None, units)
+    write_bytes(tree.split, table_bytes(split_rows(units, assignment), {"leaking": assignment.leaking}))
     write_bytes(tree.plan, table_bytes(pa.concat_tables([d.table() for d in decided])))
     record_recipe(tree, recipe)
     write_bytes(tree.plan_record, json_bytes(record))
@@ -251,6 +252,28 @@ def _report_losses(record: Mapping[str, Any], reporter: Reporter) -> None:
         reporter.say(f"{len(lost)} lesion(s) are in no kept cell; plan.json lists them", level="warning")
 
 
+def _duplicates(
+    kept: Sequence[DecidedSlide],
+    units: Sequence[Unit],
+    assignment: Assignment,
+    tree: DatasetTree,
+    reporter: Reporter,
+) -> tuple[DuplicatePair, ...]:
+    """Slides and tiles that are there twice, or look so.
+
+    Raises:
+        SplitError: identical files, or pictures of two patients in two splits that are nearly the same.
+    """
+    records = {d.slide_id: d.record for d in kept}
+    entries = [duplicate_entry(unit, records[unit.slide_id], assignment) for unit in units]
+    pairs = find_duplicates(entries, read_allowed_duplicates(tree.allowed_duplicates))
+    for pair in pairs:
+        if pair.verdict == "warning":
+            reporter.say(f"{pair.slide_a} and {pair.slide_b} may be one slide: {pair.reason}", level="warning")
+    require_no_duplicates(pairs)
+    return pairs
+
+
 def _require_one_kind_of_pixels(kept: Sequence[DecidedSlide], recipe: Recipe) -> None:
     """Stored levels and area means of level 0 differ by about 30 dB; do not mix them unless told to."""
     if recipe.mix_pixels:
@@ -266,54 +289,18 @@ def _require_one_kind_of_pixels(kept: Sequence[DecidedSlide], recipe: Recipe) ->
         )
 
 
-def _assignment(kept: Sequence[DecidedSlide], recipe: Recipe, tree: DatasetTree) -> Assignment:
-    """Place the patients; what an earlier run with the same split section placed stays where it is."""
-    drawn_with = digest_of(recipe.split.model_dump(mode="json"))[:16]
-    weights = {d.slide_id: float(d.kept_count) for d in kept}
-    rows = group_rows([d.row for d in kept], recipe.split.by, weights)
-    before = _frozen(tree, drawn_with)
-    assignment = assign(rows, recipe.split, {group: place for group, (place, _) in before.items()})
-    # How a patient was placed at first: otherwise planning again would change what is sealed.
-    drawn = {group: how for group, (_, how) in before.items() if how in _DRAWN}
-    provenance = {
-        group: drawn.get(group, how) if how == "frozen" else how for group, how in assignment.provenance.items()
-    }
-    assignment = replace(assignment, provenance=provenance)
-    if assignment.frozen:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_SPLIT_COLUMNS)
-        for group, place in sorted(assignment.frozen.items()):
-            writer.writerow([group, place, drawn_with, provenance.get(group) or drawn.get(group, "frozen")])
-        write_bytes_if_changed(tree.splits, text.getvalue().encode())
-    return assignment
-
-
-def _frozen(tree: DatasetTree, drawn_with: str) -> dict[str, tuple[str, Provenance]]:
-    """group -> its frozen place and how it came there, where they were drawn with the same split section.
-
-    A changed section draws anew.
-    """
-    try:
-        text = tree.splits.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    reader = csv.DictReader(io.StringIO(text))
-    if not set(_SPLIT_COLUMNS[:3]) <= set(reader.fieldnames or ()):
-        raise ManifestError(
-            "splits.csv is not what wsiprep wrote", file=tree.splits, line=1,
-            expected=f"columns {','.join(_SPLIT_COLUMNS)}", fix="restore it, or remove it to draw anew",
-        )  # fmt: skip
-    rows = [r for r in reader if r["drawn_with"] == drawn_with]
-    return {r["group"]: (r["place"], _DRAWN.get(r.get("provenance") or "", "frozen")) for r in rows}
-
-
 def _write_slices(
-    kept: Sequence[DecidedSlide], recipe: Recipe, tree: DatasetTree, assignment: Assignment | None
+    kept: Sequence[DecidedSlide],
+    recipe: Recipe,
+    tree: DatasetTree,
+    assignment: Assignment | None,
+    units: Sequence[Unit],
 ) -> None:
     cohort = None
     if assignment is not None:
-        train = [d for d in kept if assignment.places[d.slide_id].split in ("train", ALL, BY_PATCH)]
+        # A collection whose tiles are in several splits has one histogram for all: it trains nobody's target.
+        held_out = {u.slide_id for u in units if assignment.places[u.group.slide_id].split not in _TRAINING}
+        train = [d for d in kept if d.slide_id not in held_out]
         cohort = cohort_fit({d.slide_id: white_of(d.record) for d in train}, recipe, tree)
     for decided in kept:
         write_slice(decided, recipe, tree, cohort)
@@ -322,18 +309,3 @@ def _write_slices(
     for path in sorted(folder.glob("*.parquet")):
         if path not in wanted:
             path.unlink()
-
-
-def _split_rows(assignment: Assignment) -> pa.Table:
-    ids = sorted(assignment.places)
-    places = [assignment.places[i] for i in ids]
-    groups = [assignment.groups[i] for i in ids]
-    return pa.table(
-        {
-            "slide_id": pa.array(ids, pa.string()),
-            "group": pa.array(groups, pa.string()),
-            "split": pa.array([p.split for p in places], pa.string()),
-            "fold": pa.array([p.fold for p in places], pa.int32()),
-            "provenance": pa.array([assignment.provenance.get(g, "") for g in groups], pa.string()),
-        }
-    )

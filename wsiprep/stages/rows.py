@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes_if_changed
@@ -11,20 +13,57 @@ from wsiprep.manifest import SlideRow, read_manifest
 
 
 def rows_of(recipe: Recipe, recipe_path: Path | None, manifest: Path | None) -> tuple[SlideRow, ...]:
-    """The manifest's rows; the manifest is the one given, else the recipe's."""
+    """The manifest's rows; the manifest is the one given, else the recipe's, else those of its sources.
+
+    Raises:
+        UsageError: there is none.
+        ManifestError: a bad one, a source that the recipe does not have, or one id in two manifests.
+    """
+    base = recipe_path.parent if recipe_path is not None else Path()
+    own = {name: source for name, source in recipe.sources.items() if source.manifest is not None}
+    rows: list[SlideRow] = []
+    if manifest is not None or recipe.manifest is not None:
+        path = manifest if manifest is not None else base / str(recipe.manifest)
+        rows += _with_known_sources(read_manifest(path, recipe.data_root), recipe, path)
+    elif not own:
+        raise UsageError("no manifest", fix="name one with --manifest, or in the recipe as manifest: FILE.csv")
     if manifest is None:
-        if recipe.manifest is None:
-            raise UsageError("no manifest", fix="name one with --manifest, or in the recipe as manifest: FILE.csv")
-        base = recipe_path.parent if recipe_path is not None else Path()
-        manifest = base / recipe.manifest
-    rows = read_manifest(manifest, recipe.data_root)
-    for row in rows:
+        for name, source in own.items():
+            path = base / str(source.manifest)
+            rows += [_of_source(row, name, path) for row in read_manifest(path, source.data_root or recipe.data_root)]
+    _require_different_ids(rows)
+    return tuple(rows)
+
+
+def _with_known_sources(rows: Iterable[SlideRow], recipe: Recipe, manifest: Path) -> list[SlideRow]:
+    found = list(rows)
+    for row in found:
         if recipe.sources and row.source is not None and row.source not in recipe.sources:
             raise ManifestError(
                 "the manifest names a source that the recipe does not have", got=row.source, file=manifest,
                 line=row.line, expected=", ".join(recipe.sources), fix="correct it, or add it to the recipe's sources",
             )  # fmt: skip
-    return rows
+    return found
+
+
+def _of_source(row: SlideRow, name: str, manifest: Path) -> SlideRow:
+    if row.source not in (None, name):
+        raise ManifestError(
+            "the manifest of one source names another", got=row.source, expected=name, file=manifest, line=row.line,
+            fix="leave the source column out of a source's own manifest",
+        )  # fmt: skip
+    return replace(row, source=name)
+
+
+def _require_different_ids(rows: Sequence[SlideRow]) -> None:
+    seen: dict[str, SlideRow] = {}
+    for row in rows:
+        other = seen.setdefault(row.slide_id, row)
+        if other is not row:
+            raise ManifestError(
+                f"two manifests have the slide id {row.slide_id!r}", got=f"sources {other.source} and {row.source}",
+                fix="give one of them another slide_id",
+            )  # fmt: skip
 
 
 def row_of(rows: tuple[SlideRow, ...], slide_id: str) -> SlideRow:
@@ -59,6 +98,7 @@ def rows_from_tree(tree: DatasetTree) -> tuple[SlideRow, ...]:
                 fold=row["fold"],
                 source=row["source"],
                 spacing_um=row["spacing_um"],
+                spacing_y_um=row.get("spacing_y_um"),
                 stain_type=row["stain_type"],
                 extra=row["extra"],
             )

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from wsiprep.annotations import LabelSource
 from wsiprep.artifacts import SlideFolder
 from wsiprep.config import Recipe
-from wsiprep.errors import SlideError
+from wsiprep.errors import AnnotationError, SlideError
+from wsiprep.geometry import Spacing
 from wsiprep.manifest import SlideRow
-from wsiprep.slides import PatchReader, Slide, open_slide
-from wsiprep.stages.labels import packed_labels
-from wsiprep.stages.survey import pixels_of
+from wsiprep.slides import DamagedRegionError, PatchReader, Slide, open_slide
+from wsiprep.slides.collections import open_collection
+from wsiprep.stages.labels import packed_labels, require_same
+from wsiprep.stages.records import pixels_of
+from wsiprep.stages.tiles import annotation_place, is_surveyed_collection, labels_of_tile, read_tiles
+
+OPEN_TILES = 64
+"""Decoded tiles with their labels that stay in memory: of 1000 x 1000 px, about 200 MB."""
 
 
 class Scene(Protocol):
@@ -42,7 +49,7 @@ class SlideScene(AbstractContextManager["SlideScene"]):
     """
 
     def __init__(self, row: SlideRow, recipe: Recipe, folder: SlideFolder, record: dict[str, Any]) -> None:
-        self._slide: Slide = open_slide(row.slide, recipe.backend)
+        self._slide: Slide = open_slide(row.slide, recipe.backend, icc=recipe.icc)
         try:
             self._reader = PatchReader(self._slide, pixels_of(recipe))
             self._labels = packed_labels(row, recipe, self._slide.info, folder, record)
@@ -71,6 +78,73 @@ class SlideScene(AbstractContextManager["SlideScene"]):
         self._slide.close()
 
 
-def open_scene(row: SlideRow, recipe: Recipe, folder: SlideFolder, record: dict[str, Any]) -> SlideScene:
+class CollectionScene(AbstractContextManager["CollectionScene"]):
+    """The tiles of one collection, as survey understood them. Tiles that were used last stay open.
+
+    Raises:
+        SlideError: it cannot be opened.
+        AnnotationError: its labels are not the ones that were surveyed.
+    """
+
+    def __init__(self, row: SlideRow, recipe: Recipe, folder: SlideFolder, record: dict[str, Any]) -> None:
+        known = record["annotation"]
+        self._labelled = known["state"] in ("exhaustive", "partial")
+        place = annotation_place(row)
+        self._collection = open_collection(row.slide, recipe.collection, annotation=place, labels=self._labelled)
+        self._recipe = recipe
+        self._row = row
+        self._tiles = read_tiles(folder)
+        self._infos = {tile.name: tile for tile in self._collection.tiles}
+        if known["digest"] and place is not None:
+            require_same(place, known["digest"])
+        self._open = lru_cache(maxsize=OPEN_TILES)(self._opened)
+
+    @property
+    def identity(self) -> str:
+        return self._collection.identity
+
+    def at(self, tile: int) -> tuple[PatchReader, LabelSource]:
+        return self._open(tile)
+
+    def tile_name(self, tile: int) -> str | None:
+        return self._tiles[tile].tile
+
+    def _opened(self, number: int) -> tuple[PatchReader, LabelSource]:
+        known = self._tiles[number]
+        info = self._infos.get(known.tile)
+        if info is None or info.identity != known.identity:
+            raise SlideError(
+                "a tile is not the one that was surveyed", got=known.tile, file=self._collection.path,
+                fix="run survey and plan again",
+            )  # fmt: skip
+        spacing = Spacing(known.spacing_um, known.spacing_um)
+        state = self._row.annotation_state
+        labels = labels_of_tile(info, state, self._recipe, spacing)
+        if labels.digest != known.annotation_digest:
+            raise AnnotationError(
+                "the labels of a tile are not the ones that were surveyed", got=known.tile, file=info.labels,
+                fix="run survey and plan again",
+            )  # fmt: skip
+        try:
+            slide = self._collection.open(info)
+        except SlideError as error:
+            raise DamagedRegionError(error.message, got=error.got, file=error.file) from error
+        return PatchReader(slide, pixels_of(self._recipe)), labels.source
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.cache_clear()
+
+
+def open_scene(
+    row: SlideRow, recipe: Recipe, folder: SlideFolder, record: dict[str, Any]
+) -> SlideScene | CollectionScene:
     """The scene of one row, as survey recorded it."""
+    row = row.located()
+    if is_surveyed_collection(record):
+        return CollectionScene(row, recipe, folder, record)
     return SlideScene(row, recipe, folder, record)

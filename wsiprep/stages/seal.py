@@ -17,7 +17,8 @@ from wsiprep.patches import BY_PATCH, Decision, patch_fold, patch_split, split_r
 from wsiprep.progress import Reporter
 from wsiprep.stages.plan import plan
 from wsiprep.stages.rows import recipe_of_tree, record_recipe, rows_from_tree
-from wsiprep.store import Placement, Receipt, read_receipt, record_outcome
+from wsiprep.stages.tiles import unit_of
+from wsiprep.store import SPLIT_ALL, Placement, Receipt, read_receipt, record_outcome
 from wsiprep.store import seal as seal_store
 from wsiprep.store.tables import read_parquet
 
@@ -87,28 +88,48 @@ class _Assignment:
     """Split and fold of each patch of a slide, and which patches a rule of one split leaves out."""
 
     def __init__(self, split: pa.Table, recipe: Recipe, states: Mapping[str, str]) -> None:
-        self._places = {r["slide_id"]: (r["split"], r["fold"]) for r in split.to_pylist()}
+        self._places = {(r["slide_id"], r["tile"]): (r["split"], r["fold"], r["patient"]) for r in split.to_pylist()}
         self._recipe = recipe
         self._states = states
 
     def __call__(self, slide_id: str, rows: pa.Table) -> Placement:
-        if slide_id not in self._places:
-            raise StoreError("a packed slide has no place in the split", got=slide_id, fix="run plan again")
-        split, fold = self._places[slide_id]
-        n = rows.num_rows
-        splits: list[str | None] = [split] * n
-        folds: list[int | None] = [fold] * n
-        settings = self._recipe.split
-        if split == BY_PATCH:
-            x, y = rows["x_lv0"].to_numpy(), rows["y_lv0"].to_numpy()
-            if settings.kind == "folds":
-                folds = patch_fold(slide_id, x, y, settings.folds, settings.seed).tolist()
-                splits = ["all"] * n
-            else:
-                splits = patch_split(slide_id, x, y, settings.ratio, settings.seed).tolist()
+        splits: list[str | None] = []
+        folds: list[int | None] = []
+        patients: list[str] = []
+        for tile in rows["tile"].to_pylist():
+            if (slide_id, tile) not in self._places:
+                raise StoreError(
+                    "a packed slide has no place in the split", got=unit_of(slide_id, tile), fix="run plan again"
+                )
+            split, fold, patient = self._places[slide_id, tile]
+            splits.append(split)
+            folds.append(fold)
+            patients.append(patient)
+        if BY_PATCH in splits:
+            self._deal(slide_id, rows, splits, folds)
         if any(rule.splits is not None for rule in self._recipe.keep.rules) and self._states[slide_id] != "none":
             splits = self._ruled(rows, splits)
-        return Placement(splits, folds)
+        return Placement(splits, folds, patients)
+
+    def _deal(self, slide_id: str, rows: pa.Table, splits: list[str | None], folds: list[int | None]) -> None:
+        """Deal out the patches that are placed one by one."""
+        settings = self._recipe.split
+        x, y = rows["x_lv0"].to_numpy(), rows["y_lv0"].to_numpy()
+        tiles = rows["tile"].to_pylist()
+        for tile in dict.fromkeys(tiles):
+            dealt = [
+                i for i, (own, split) in enumerate(zip(tiles, splits, strict=True)) if (own, split) == (tile, BY_PATCH)
+            ]
+            unit = unit_of(slide_id, tile)
+            if settings.kind == "folds":
+                for i, fold in zip(
+                    dealt, patch_fold(unit, x[dealt], y[dealt], settings.folds, settings.seed), strict=True
+                ):
+                    splits[i], folds[i] = SPLIT_ALL, int(fold)
+            else:
+                names = patch_split(unit, x[dealt], y[dealt], settings.ratio, settings.seed)
+                for i, name in zip(dealt, names.tolist(), strict=True):
+                    splits[i] = name
 
     def _ruled(self, rows: pa.Table, splits: list[str | None]) -> list[str | None]:
         fractions = {name: rows[f"{name}_fraction"].to_numpy() for name in self._recipe.labels}

@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from wsiprep.annotations import AnnotationSet, Fractions, write_regions
+from wsiprep.annotations import AnnotationSet, write_regions
+from wsiprep.annotations.compare import Changes
 from wsiprep.artifacts import DatasetTree, write_bytes, write_json
 from wsiprep.config import Recipe
 from wsiprep.errors import DataError, SlideError
-from wsiprep.geometry import PixelGrid, Spacing
+from wsiprep.geometry import Spacing
 from wsiprep.manifest import SlideRow
 from wsiprep.patches import Cells
+from wsiprep.patches.duplicates import thumbnail_hash
 from wsiprep.patches.hashing import cell_hashes
 from wsiprep.progress import Reporter
-from wsiprep.slides import PatchReader, PixelSource, Slide, open_slide, read_overview
-from wsiprep.stages.cells import cells_of, grid_of
+from wsiprep.slides import PatchReader, PixelSource, Slide, open_slide
+from wsiprep.slides.collections import is_collection
+from wsiprep.slides.overview import read_damaged_overview
+from wsiprep.stages.cells import cells_of, grid_at
+from wsiprep.stages.collection import survey_collection
 from wsiprep.stages.labels import labels_of_slide
 from wsiprep.stages.overview import Overview, picture_of
 from wsiprep.stages.pictures import jpeg_bytes
+from wsiprep.stages.records import candidates_table, pixels_of, row_record
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.scale import SlideScale, slide_scale
-from wsiprep.stages.tables import column, table_bytes
+from wsiprep.stages.tables import table_bytes
 from wsiprep.stain import ColourHistogram, glass_colour, histogram
 from wsiprep.tissue import TissueMask, cell_fractions, find_tissue, read_given, write_mask
 
@@ -46,15 +51,23 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
         StorageError: the folder cannot be written (exit 74).
     """
     recipe = recipe.for_source(row.source)
+    row = row.located()
+    if is_collection(row.slide):
+        return survey_collection(row, recipe, tree, reporter)
     _check_digest(row)
-    with open_slide(row.slide, recipe.backend) as slide:
+    with open_slide(row.slide, recipe.backend, icc=recipe.icc) as slide:
         info = slide.info
         scale = slide_scale(info.spacing, row, recipe)
-        labels = labels_of_slide(row, recipe, info)
+        labels = labels_of_slide(row, recipe, info, tree.slide(row.slide_id))
+        _say_changes(labels.changes, row, reporter)
         regions = labels.annotations.regions
         name = f"{scale.patch_um:g} um/px" if scale.patch_um else "each cell scaled to the patch"
         reporter.say(f"survey {row.slide_id}: {info.backend}, {name}")
-        view = Overview(*read_overview(slide, max(1, int(recipe.tissue.spacing_um / scale.used.mean_um))))
+        seen = read_damaged_overview(slide, max(1, int(recipe.tissue.spacing_um / scale.used.mean_um)))
+        view = Overview(seen.image, seen.downsample)
+        damaged_share = float(seen.damaged.mean())
+        if damaged_share:
+            reporter.say(f"{row.slide_id}: {damaged_share:.2%} of the overview cannot be decoded", level="warning")
         tissue = _tissue(row, recipe, view, scale.used, slide)
         picture = picture_of(slide, view)
         cells = cells_of(info.size, info.bounds, scale.cells, regions, recipe, name=row.slide_id)
@@ -74,6 +87,7 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
     record = _record(row, slide, scale, source, cells) | {
         **glass_colour(view.image, tissue.mask).to_dict(),
         "overview": picture.to_dict(),
+        "damaged_share": damaged_share,
         "tissue": {
             "method": tissue.method,
             "share": tissue.share,
@@ -90,6 +104,7 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
             "area_px": dict(labels.source.areas_px),
             **labels.facts,
         },
+        "thumbnail_hash": thumbnail_hash(view.image, tissue.mask if tissue.mask.any() else None),
         "lesions": _lesions(labels.annotations, recipe),
     }
     write_json(folder.record, record)
@@ -115,41 +130,20 @@ def survey_or_record(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter:
         return record
 
 
-def pixels_of(recipe: Recipe) -> Literal["stored", "level0"]:
-    """Where pixels may come from; crops that are scaled to the patch are always means of level 0."""
-    return "level0" if recipe.sampling.kind in ("box", "whole") else recipe.pixels
+def _say_changes(changes: Changes | None, row: SlideRow, reporter: Reporter) -> None:
+    """Tell how much label area corrected files move, before anything is packed again."""
+    for change in () if changes is None else changes.changes:
+        area = f"{change.area_px:.0f} px of level 0"
+        if change.area_um2 is not None:
+            area += f" ({change.area_um2 / 1e6:.4f} mm2)"
+        reporter.say(f"{row.slide_id}: {area} changed from {change.before} to {change.after}", level="warning")
 
 
 def _pixel_source(reader: PatchReader, cells: Cells) -> PixelSource:
     """Where the cells' pixels come from: the same for all cells of one scale."""
     if len(cells) == 0:
         return PixelSource(0, False)
-    return reader.source_of(_grid(cells, 0))
-
-
-def _grid(cells: Cells, i: int) -> PixelGrid:
-    return grid_of(
-        int(cells.x_lv0[i]), int(cells.y_lv0[i]), int(cells.width_lv0[i]), int(cells.height_lv0[i]),
-        cells.patch_size_px,
-    )  # fmt: skip
-
-
-def row_record(row: SlideRow) -> dict[str, Any]:
-    """The manifest row as it goes into records: no resolved path."""
-    return {
-        "slide": row.slide_ref,
-        "annotation": row.annotation_ref,
-        "annotation_state": row.annotation_state,
-        "patient": row.patient,
-        "centre": row.centre,
-        "split": row.split,
-        "fold": row.fold,
-        "source": row.source,
-        "spacing_um": row.spacing_um,
-        "spacing_y_um": row.spacing_y_um,
-        "stain_type": row.stain_type,
-        "extra": dict(row.extra),
-    }
+    return reader.source_of(grid_at(cells, 0))
 
 
 def _check_digest(row: SlideRow) -> None:
@@ -191,18 +185,8 @@ def _colours(
     chosen = np.sort(eligible[np.argsort(hashes, kind="stable")[: recipe.stain.sample_cells]])
     total = ColourHistogram.empty()
     for i in chosen.tolist():
-        total = total + histogram(reader.read(_grid(cells, i)))
+        total = total + histogram(reader.read(grid_at(cells, i)))
     return total
-
-
-def candidates_table(cells: Cells, tissue: npt.NDArray[np.float64], fractions: Fractions) -> pa.Table:
-    """``candidates.parquet``: a row a cell."""
-    columns: dict[str, Any] = cells.columns | {
-        "tissue_fraction": tissue,
-        "annotated_fraction": fractions.annotated,
-    }
-    columns |= {f"{name}_fraction": values for name, values in fractions.per_label.items()}
-    return pa.table({name: column(values) for name, values in columns.items()})
 
 
 def _record(row: SlideRow, slide: Slide, scale: SlideScale, source: PixelSource, cells: Cells) -> dict[str, Any]:

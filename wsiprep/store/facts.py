@@ -59,7 +59,7 @@ def dataset_record(
         "counts": {
             "patches": index.num_rows,
             "slides": slides.num_rows,
-            "patients": len(set(slides["patient"].to_pylist())),
+            "patients": _patients(index, slides),
             "states": dict(sorted(Counter(slides["state"].to_pylist()).items())),
             "splits": splits,
             "folds": fold_counts(index, recipe.labels, size),
@@ -81,6 +81,13 @@ def dataset_record(
         ],
         "versions": _versions(),
     }
+
+
+def _patients(index: pa.Table, slides: pa.Table) -> int:
+    """Different patients: those of the patches, and of slides without one (a collection's are its tiles')."""
+    packed = set(index["slide_id"].to_pylist())
+    rest = zip(slides["slide_id"].to_pylist(), slides["patient"].to_pylist(), strict=True)
+    return len({*index["patient"].to_pylist(), *(patient for slide_id, patient in rest if slide_id not in packed)})
 
 
 def _bytes(index: pa.Table, receipts: Mapping[str, Receipt], splits: Mapping[str, Any]) -> dict[str, Any]:

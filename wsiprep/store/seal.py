@@ -148,7 +148,7 @@ def _index_part(
         raise UsageError("the split does not match the patches", got=len(place.split), expected=n)
     head: dict[str, Any] = {
         "slide_id": [receipt.slide_id] * n,
-        "patient": [slide["patient"]] * n,
+        "patient": [slide["patient"]] * n if place.patient is None else list(place.patient),
         "centre": [slide["centre"]] * n,
         "source": [slide["source"]] * n,
         "shard": [receipt.shard] * n,

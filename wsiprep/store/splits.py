@@ -24,10 +24,14 @@ GROUP_COLUMN = {"patient": "patient", "centre": "centre", "slide": "slide_id"}
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Split and fold of each patch of one shard, in row order; a split of None leaves the patch out."""
+    """Split and fold of each patch of one shard, in row order; a split of None leaves the patch out.
+
+    ``patient``: of each patch, where the tiles of a collection have their own; None for the slide's.
+    """
 
     split: Sequence[str | None]
     fold: Sequence[int | None]
+    patient: Sequence[str] | None = None
 
 
 class Assignment(Protocol):
