@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 import shapely
 
 from wsiprep.annotations import LabelMap, SlideFrame, read_annotations
+from wsiprep.errors import AnnotationError
 from wsiprep.geometry import Box, PixelGrid, Size
 
 CAMELYON = {"_0": "tumour", "_1": "tumour", "_2": "background"}
 LARGE = Size(100_000, 220_000)
 
 
-@pytest.mark.parametrize(
-    ("name", "annotations", "invalid", "repeated"),
-    [("tumor_021", 35, 9, 2), ("tumor_095", 27, 1, 8), ("tumor_017", 2, 0, 0), ("tumor_035", 3, 0, 0)],
-)
-def test_camelyon_files_need_so_many_repairs(shared_data, asap, name, annotations, invalid, repeated):
+# name: groups of the file -> regions; vertices of the regions, repaired rings, repeated vertices, and the lines
+# at which the file is refused where the recipe repairs nothing, or knows none of its groups.
+REAL = {
+    "CMU-1_segmentation": ({"malignant": 2, "benign": 2}, 156, 0, 0, None, 4),
+    "patient_004_node_4": ({"Tumor": 3}, 38, 0, 0, None, 4),
+    "tumor_017": ({"_0": 2}, 558, 0, 0, None, 4),
+    "tumor_021": ({"_0": 16, "_2": 19}, 30416, 9, 2, 4, 4),
+    "tumor_035": ({"_0": 3}, 900, 0, 0, None, 4),
+    "tumor_059": ({"_0": 1}, 649, 0, 0, None, 4),
+    "tumor_067": ({"_0": 1}, 937, 0, 0, None, 4),
+    "tumor_095": ({"_0": 7, "_2": 20}, 7990, 1, 8, 4, 4),
+}
+LABEL_OF = {"malignant": "tumour", "benign": "background", "Tumor": "tumour", **CAMELYON}
+
+
+def test_every_real_file_is_pinned(shared_data):
+    assert {path.stem for path in (shared_data / "annotations_real").iterdir()} == set(REAL)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_have_so_many_regions_repairs_and_refusals(shared_data, asap, name):
+    groups, vertices, repaired, repeated, broken_at, unknown_at = REAL[name]
     path = shared_data / "annotations_real" / f"{name}.xml"
-    found = read_annotations(path, asap.recipe(CAMELYON), SlideFrame(LARGE))
-    assert len(found.regions) == annotations
-    assert found.counts.get("repaired_rings", 0) == invalid
-    assert found.counts.get("repeated_vertices", 0) == repeated
-    assert len(found.notes) == invalid
-    for region in found.regions:
-        assert region.geometry.is_valid
-
-
-@pytest.mark.parametrize(
-    ("name", "groups", "counts"),
-    [
-        ("CMU-1_segmentation", {"malignant": "tumour", "benign": "background"}, {"annotations": 4, "splines": 1}),
-        ("patient_004_node_4", {"Tumor": "tumour"}, {"annotations": 3}),
-    ],
-)
-def test_files_of_other_sources(shared_data, asap, name, groups, counts):
-    found = read_annotations(shared_data / "annotations_real" / f"{name}.xml", asap.recipe(groups), SlideFrame(LARGE))
-    assert {k: found.counts.get(k) for k in counts} == counts
+    found = read_annotations(path, asap.recipe(LABEL_OF), SlideFrame(LARGE))
+    assert Counter(region.group for region in found.regions) == groups
+    assert sum(len(shapely.get_coordinates(region.geometry)) for region in found.regions) == vertices
+    assert all(region.geometry.is_valid for region in found.regions)
+    fired = {"annotations": sum(groups.values()), "repaired_rings": repaired, "repeated_vertices": repeated,
+             "splines": int(name == "CMU-1_segmentation")}  # fmt: skip
+    assert dict(found.counts) == {counter: count for counter, count in fired.items() if count}
+    assert len(found.notes) == repaired
+    for line, rules in ((broken_at, {"invalid_rings": "error"}), (unknown_at, {"groups": {}})):
+        recipe = asap.recipe(**({"groups": LABEL_OF} | rules))
+        if line is None:
+            assert len(read_annotations(path, recipe, SlideFrame(LARGE)).regions) == sum(groups.values())
+            continue
+        with pytest.raises(AnnotationError) as caught:
+            read_annotations(path, recipe, SlideFrame(LARGE))
+        assert (caught.value.file, caught.value.line) == (str(path), line)
 
 
 CASES = [
