@@ -22,6 +22,8 @@ Sums = npt.NDArray[np.uint32 | np.int64]
 
 _UINT32_LIMIT = 2**32
 
+_FEW_TAPS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Taps:
@@ -152,19 +154,41 @@ def add_weighted(sums: Sums, image: RGB, rows: Taps, columns: Taps, start: tuple
         start: output row and column of ``sums[0, 0]``.
     """
     kind = sums.dtype.type
-    height, width = image.shape[:2]
-    half = np.zeros((len(rows.first), width, 3), kind)
-    product = np.empty_like(half)
-    for tap in range(rows.weights.shape[1]):
-        lines = image[np.clip(rows.first + tap, 0, height - 1)]
-        np.multiply(lines, rows.weights[:, tap, np.newaxis, np.newaxis].astype(kind), out=product)
-        half += product
+    width = image.shape[1]
+    half = (_few_rows if rows.weights.shape[1] <= _FEW_TAPS else _many_rows)(image, rows, kind)
     y, x = rows.start - start[0], columns.start - start[1]
     target = sums[y : y + len(rows.first), x : x + len(columns.first)]
     for tap in range(columns.weights.shape[1]):
         lines = np.take(half, np.clip(columns.first + tap, 0, width - 1), axis=1)
         lines *= columns.weights[:, tap, np.newaxis].astype(kind)
         target += lines
+
+
+def _few_rows(image: RGB, rows: Taps, kind: type[np.uint32 | np.int64]) -> Sums:
+    """Weighted sums down the columns, tap by tap over all output rows."""
+    half = np.zeros((len(rows.first), *image.shape[1:]), kind)
+    product = np.empty_like(half)
+    for tap in range(rows.weights.shape[1]):
+        lines = image[np.clip(rows.first + tap, 0, image.shape[0] - 1)]
+        np.multiply(lines, rows.weights[:, tap, np.newaxis, np.newaxis].astype(kind), out=product)
+        half += product
+    return half
+
+
+def _many_rows(image: RGB, rows: Taps, kind: type[np.uint32 | np.int64]) -> Sums:
+    """The same where an output row covers many: plain sums, then less what the first and last count for less."""
+    half = np.empty((len(rows.first), *image.shape[1:]), kind)
+    for index, (first, taps) in enumerate(zip(rows.first.tolist(), rows.weights, strict=True)):
+        used = np.flatnonzero(taps)
+        start, stop = first + int(used[0]), first + int(used[-1]) + 1
+        weights = taps[used[0] : used[-1] + 1]
+        unit = int(weights.max())
+        # 32 bits hold the sum of 2^24 rows; blocks have far fewer.
+        half[index] = np.add.reduce(image[start:stop], axis=0, dtype=np.uint32)
+        half[index] *= kind(unit)
+        for partial in np.flatnonzero(weights != unit):
+            half[index] -= image[start + partial] * kind(unit - weights[partial])
+    return half
 
 
 def rounded_mean(sums: Sums, rows: Ints, columns: Ints) -> RGB:
