@@ -32,7 +32,15 @@ MAX_TILE_BYTES = 2**28
 """Decoded bytes of a tile or strip that are believed."""
 
 MAX_RATIO = 10_000
-"""Declared pixels per stored byte that are believed."""
+"""Pixels of written tiles per stored byte that are believed."""
+
+MAX_AREA_PX = 2**38
+"""Pixels of a raster that are believed, written or not (500,000 a side)."""
+
+_BLOCK_PX = 1 << 20
+_EVEN_BYTES = 16_384
+_EVEN_KINDS = 64
+"""Tiles of one value that are recognised by their bytes: so many, of at most so many bytes."""
 
 _LOSSLESS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits", 34925: "lzma", 50000: "zstd"}
 _LOSSY = {6: "JPEG", 7: "JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 50001: "WebP"}
@@ -93,6 +101,7 @@ class TiffPlane:
         self._cache: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._limit_bytes = cache_bytes
         self._held_bytes = 0
+        self._even: dict[tuple[bytes, int], Any] = {}
         self._lock = threading.Lock()
 
     @property
@@ -100,8 +109,13 @@ class TiffPlane:
         return self._table.size
 
     @property
-    def rows_at_once(self) -> int:
-        return self._table.tile.height_px
+    def block(self) -> Size:
+        """Whole tiles or strips, about a million pixels."""
+        tile, most = self._table.tile, _BLOCK_PX
+        if self._table.tiled:
+            side = math.isqrt(most)
+            return Size(tile.width_px * max(1, side // tile.width_px), tile.height_px * max(1, side // tile.height_px))
+        return Size(tile.width_px, tile.height_px * max(1, most // tile.area_px))
 
     @property
     def tile(self) -> Size | None:
@@ -115,32 +129,48 @@ class TiffPlane:
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         table = self._table
-        values = np.empty((box.height_px, box.width_px), table.dtype.newbyteorder("="))
         tile = table.tile
-        for row in range(box.y // tile.height_px, -(-box.y_end // tile.height_px)):
-            for column in range(box.x // tile.width_px, -(-box.x_end // tile.width_px)):
+        rows = range(box.y // tile.height_px, -(-box.y_end // tile.height_px))
+        columns = range(box.x // tile.width_px, -(-box.x_end // tile.width_px))
+        if len(rows) == len(columns) == 1:
+            y, x = box.y - rows[0] * tile.height_px, box.x - columns[0] * tile.width_px
+            return self._tile(rows[0], columns[0])[y : y + box.height_px, x : x + box.width_px]
+        values = np.empty((box.height_px, box.width_px), table.dtype.newbyteorder("="))
+        for row in rows:
+            for column in columns:
                 place = Box(column * tile.width_px, row * tile.height_px, tile.width_px, tile.height_px)
                 part = box.intersection(place)
                 target = values[part.y - box.y : part.y_end - box.y, part.x - box.x : part.x_end - box.x]
-                numbers = self._tile(row, column)
-                if numbers is None:
-                    target[...] = 0
-                else:
-                    target[...] = numbers[
-                        part.y - place.y : part.y_end - place.y, part.x - place.x : part.x_end - place.x
-                    ]
+                target[...] = self._tile(row, column)[
+                    part.y - place.y : part.y_end - place.y, part.x - place.x : part.x_end - place.x
+                ]
         return values
 
-    def _tile(self, row: int, column: int) -> npt.NDArray[Any] | None:
-        index = row * self._table.columns + column
-        if not self._table.counts[index]:
-            return None
+    def _tile(self, row: int, column: int) -> npt.NDArray[Any]:
+        """The numbers of a tile; one of a single value is that value with strides of 0."""
+        table = self._table
+        index = row * table.columns + column
+        height = table.tile.height_px
+        if not table.tiled:
+            height = min(height, table.size.height_px - row * height)
+        shape = (height, table.tile.width_px)
+        if not table.counts[index]:
+            return np.broadcast_to(np.zeros((), table.dtype.newbyteorder("=")), shape)
         with self._lock:
             found = self._cache.get(index)
             if found is not None:
                 self._cache.move_to_end(index)
                 return found
-        numbers = self._decoded(row, index)
+        data = self._fetch(index)
+        # Most tiles of a mask are empty, and then they are the same bytes: decoded once.
+        known = self._even.get((data, height))
+        if known is not None:
+            return np.broadcast_to(known, shape)
+        numbers = self._decoded(index, data, height)
+        if numbers.min() == numbers.max():
+            if len(data) <= _EVEN_BYTES and len(self._even) < _EVEN_KINDS:
+                self._even[data, height] = numbers[0, 0]
+            return np.broadcast_to(numbers[0, 0], shape)
         with self._lock:
             if index not in self._cache and numbers.nbytes <= self._limit_bytes:
                 self._cache[index] = numbers
@@ -150,11 +180,8 @@ class TiffPlane:
                     self._held_bytes -= oldest.nbytes
         return numbers
 
-    def _decoded(self, row: int, index: int) -> npt.NDArray[Any]:
+    def _fetch(self, index: int) -> bytes:
         table = self._table
-        height = table.tile.height_px
-        if not table.tiled:
-            height = min(height, table.size.height_px - row * height)
         offset, count = int(table.offsets[index]), int(table.counts[index])
         try:
             # Opened for each read: a collection has thousands of masks, and this one must survive a fork.
@@ -162,6 +189,10 @@ class TiffPlane:
                 data = os.pread(stream.fileno(), count, offset)
         except OSError as error:
             raise AnnotationError("the label raster cannot be read", got=error.strerror, file=self._path) from error
+        return data
+
+    def _decoded(self, index: int, data: bytes, height: int) -> npt.NDArray[Any]:
+        table = self._table
         try:
             numbers = _unpacked(table, data, table.tile.width_px, height)
         except _ERRORS as error:
@@ -214,8 +245,11 @@ def _table(tif: Any, path: Path) -> _Table:
            "the tile table of the label raster is damaged", "a tile at an impossible place", path)  # fmt: skip
     end = int((offsets + counts)[written].max(initial=0))
     _check(end <= file_bytes, "the label raster is truncated", f"{file_bytes} bytes, {end} needed", path)
-    _check(size.area_px <= MAX_RATIO * file_bytes, "the label raster declares far more pixels than it can hold",
-           f"{size.area_px} pixels in {file_bytes} bytes", path)  # fmt: skip
+    # Tiles that were never written cost neither bytes nor time: a slide without a lesion may have no others.
+    declared = int(written.sum()) * tile.area_px
+    _check(size.area_px <= MAX_AREA_PX and declared <= MAX_RATIO * file_bytes,
+           "the label raster declares far more pixels than it can hold",
+           f"{size.width_px} x {size.height_px} px in {file_bytes} bytes", path)  # fmt: skip
     order = "<" if tif.byteorder == "<" else ">"
     return _Table(
         size, tile, bool(page.is_tiled), samples, bits, np.dtype(dtype).newbyteorder(order), _LOSSLESS[compression],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +20,7 @@ Numbers = npt.NDArray[Any]
 Codes = npt.NDArray[np.uint8]
 Wrong = npt.NDArray[np.bool_]
 
-_TABLE = 1 << 16
+_HISTOGRAM_PX = 1 << 23
 
 
 class ValueRule(Protocol):
@@ -167,17 +168,32 @@ def _labelled(codes: Codes) -> Wrong:
 
 def lookup(table: Mapping[int, int], values: Numbers) -> tuple[Codes, Wrong]:
     """``table`` applied to integers of any shape, and where it has no entry (there the code is 255)."""
-    if values.dtype in (np.uint8, np.uint16):
-        dense = np.full(_TABLE if values.dtype == np.uint16 else 256, -1, dtype=np.int16)
+    if values.dtype == np.uint8:
+        dense = np.full(256, IGNORE, dtype=np.uint8)
+        listed = np.zeros(256, dtype=bool)
         for value, code in table.items():
-            if 0 <= value < len(dense):
-                dense[value] = code
-        found = dense[values]
-        wrong = found < 0
-        return found.astype(np.uint8), wrong
+            if 0 <= value < 256:
+                dense[value], listed[value] = code, True
+        # OpenCV looks bytes up several times faster than numpy, and masks have hundreds of megabytes.
+        plane = np.ascontiguousarray(values)
+        flat = cv2.LUT(plane.reshape(1, -1), dense).reshape(values.shape)
+        if (histogram(plane)[~listed] == 0).all():
+            return flat, np.zeros(values.shape, dtype=bool)
+        return flat, ~listed[values]
     keys = np.array(sorted(table), dtype=np.int64)
     codes = np.array([table[int(key)] for key in keys], dtype=np.uint8)
     numbers = values.astype(np.int64)
     place = np.minimum(np.searchsorted(keys, numbers), len(keys) - 1)
     wrong = keys[place] != numbers
     return np.where(wrong, np.uint8(IGNORE), codes[place]), wrong
+
+
+def histogram(values: Codes) -> npt.NDArray[np.float64]:
+    """How often each byte occurs in an array of any shape: float64 (256,), exact."""
+    flat = np.ascontiguousarray(values).reshape(1, -1)
+    counts = np.zeros(256)
+    for start in range(0, flat.shape[1], _HISTOGRAM_PX):
+        # Counted in single precision, which is exact for pieces of this size.
+        piece = flat[:, start : start + _HISTOGRAM_PX]
+        counts += cv2.calcHist([piece], [0], None, [256], [0, 256]).reshape(256)
+    return counts
