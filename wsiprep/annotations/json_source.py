@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from json.decoder import scanstring  # type: ignore[attr-defined]
@@ -31,10 +31,12 @@ MAX_VALUES = 10_000_000
 MAX_COORDINATE_PX = 1e7
 """Beyond any slide; keeps areas and pixel indices far from overflow."""
 
-_CHUNK = 1 << 22
-# A string, closed or not: an open one runs to the end, so that the search never starts again inside it.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
+MAX_KEYS = 1000
+"""Of an object on the way to a walked array, which has some ten of them."""
+
+_CHUNK = 1 << 20
+_SIGN = np.zeros(256, dtype=bool)
+_SIGN[list(b"[]{},")] = True
 _STEP = np.zeros(256, dtype=np.int8)
 _STEP[list(b"[{")] = 1
 _STEP[list(b"]}")] = -1
@@ -83,9 +85,12 @@ class JsonFile:
         """A string; null or nothing is ""."""
         if value is None:
             return ""
-        if isinstance(value, str):
-            return value
-        raise self.error(f"{name} is no text", line, got=shown(value), expected="a string")
+        if not isinstance(value, str):
+            raise self.error(f"{name} is no text", line, got=shown(value), expected="a string")
+        # JSON can spell half a character ("\\ud800"), which no file can hold.
+        if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise self.error(f"{name} is no text", line, got=shown(value), expected="whole characters")
+        return value
 
     def object(self, value: Any, name: str, line: int | None) -> dict[str, Any]:
         """An object; null or nothing is an empty one."""
@@ -127,7 +132,7 @@ class JsonFile:
             wrong = rows[int(np.flatnonzero(found[:, 2])[0])]
             raise self.error(f"{name}: a point with a third coordinate", line, got=repr(wrong)[:60], expected="[x, y]",
                              fix="check for decimal commas: 1,5 is two numbers in JSON")  # fmt: skip
-        return found[:, :2].copy()
+        return found if found.shape[1] == 2 else found[:, :2].copy()
 
     def numbers(self, values: list[Any], name: str, line: int | None) -> Floats:
         """float64 (n,), each finite and a coordinate by size."""
@@ -225,34 +230,47 @@ def _encoding(file: JsonFile, line: int, got: str) -> AnnotationError:
 
 
 def _refuse_masses(file: JsonFile, data: bytes) -> None:
-    """Refuse what is too deep or too much by counting bytes, before anything is built of it."""
-    plain = _STRING.sub(b"", data)
-    values = plain.count(b",")
-    if values > MAX_VALUES:
-        raise file.error("too many values", None, got=values, expected=f"at most {MAX_VALUES}")
-    brackets = plain.translate(None, _NOT_BRACKETS)
-    del plain
-    # Arrays without an array in them: the points, and a few more an object (colours, boxes).
-    leaves, objects = brackets.count(b"[]"), brackets.count(b"{")
-    if leaves > MAX_VERTICES + 8 * objects:
-        raise file.error("too many vertices", None, got=leaves, expected=f"at most {MAX_VERTICES}")
-    codes = np.frombuffer(brackets, dtype=np.uint8)
-    depth = 0
-    for start in range(0, len(codes), _CHUNK):
-        depths = np.cumsum(_STEP[codes[start : start + _CHUNK]], dtype=np.int64) + depth
+    """Refuse what is too deep or too much by its signs alone, before anything is built of it."""
+    values = leaves = objects = depth = 0
+    last = b""
+    for start, signs in _signs(data):
+        values += signs.count(b",")
+        brackets = last + signs.replace(b",", b"")
+        # Arrays without an array in them: the points, and a few more an object (colours, boxes).
+        leaves += brackets.count(b"[]")
+        objects += brackets.count(b"{") - last.count(b"{")
+        depths = np.cumsum(_STEP[np.frombuffer(brackets, dtype=np.uint8)[len(last) :]], dtype=np.int64) + depth
+        last = brackets[-1:]
+        if len(depths) == 0:
+            continue
         if int(depths.max()) > MAX_DEPTH:
-            raise file.error("values are nested too deeply", _line_of_depth(data), expected=f"at most {MAX_DEPTH}")
+            raise file.error("values are nested too deeply", data.count(b"\n", 0, start) + 1,
+                             expected=f"at most {MAX_DEPTH}")  # fmt: skip
         depth = int(depths[-1])
+    if values > MAX_VALUES:
+        raise file.error("too many values", 1, got=values, expected=f"at most {MAX_VALUES}")
+    if leaves > MAX_VERTICES + 8 * objects:
+        raise file.error("too many vertices", 1, got=leaves, expected=f"at most {MAX_VERTICES}")
 
 
-def _line_of_depth(data: bytes) -> int:
-    """The line on which the nesting first exceeds the limit."""
-    depth = 0
-    for match in re.finditer(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', data, re.DOTALL):
-        depth += int(_STEP[match[0][0]])
-        if depth > MAX_DEPTH:
-            return data.count(b"\n", 0, match.start()) + 1
-    return 1
+def _signs(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Brackets and commas that stand outside of strings, chunk by chunk, each with where the chunk begins."""
+    codes = np.frombuffer(data, dtype=np.uint8)
+    in_string, slashes = False, 0
+    for start in range(0, len(codes), _CHUNK):
+        chunk = codes[start : start + _CHUNK]
+        quotes = chunk == ord('"')
+        slash = chunk == ord("\\")
+        if slashes or slash.any():
+            # A quote after an odd number of backslashes is a part of its string.
+            place = np.arange(len(chunk))
+            other = np.maximum.accumulate(np.where(slash, -1 - slashes, place))
+            before = np.concatenate([[slashes], place - other])
+            quotes &= before[:-1] % 2 == 0
+            slashes = int(before[-1])
+        inside = np.logical_xor.accumulate(quotes) ^ in_string
+        in_string = bool(inside[-1])
+        yield start, chunk[_SIGN[chunk] & ~inside].tobytes()
 
 
 class _TwiceError(Exception):
@@ -326,6 +344,8 @@ class _Walk:
             key = self._key(found)
             place = (*spot, key)
             self._file.lines[place] = self._line()
+            if len(found) >= MAX_KEYS:
+                raise self._file.error("too many keys in one object", self._line(), expected=f"at most {MAX_KEYS}")
             found[key] = self._value(place)
             if not self._more("}"):
                 return found
@@ -359,6 +379,8 @@ class _Walk:
             line = self._line()
             self._file.lines[(*spot, "*")] = line
             value = self._value((*spot, "*"))
+            if convert is None and len(found) >= MAX_KEYS:
+                raise self._file.error("too many documents in one file", line, expected=f"at most {MAX_KEYS}")
             found.append(value if convert is None else convert(value, line))
             if not self._more("]"):
                 return found

@@ -44,7 +44,10 @@ def parse_qupath(path: Path, frame: SlideFrame) -> ParsedFile:
     QuPath shows a slide cropped to its scanned bounds (MIRAX, Leica, Ventana) and counts pixels from the
     corner of what it shows. Where ``frame.bounds`` begins elsewhere than at 0, 0, all points are therefore
     moved by that corner; files that do not fit into the bounds are refused. A frame without bounds says that
-    the file is in pixels of the full plane. wsiprep's own files always are.
+    the file is in pixels of the full plane.
+
+    wsiprep's own export (with its member ``wsiprep`` before the features) always is. There the group is the
+    label and its ancestor the group that the label once came from; kind, author and date are as they were.
 
     Counts: ``shifted_by_bounds`` (shapes that were moved), ``own_export`` (1 for wsiprep's own file),
     ``nuclei`` (nucleus outlines of cells, not read), ``tma_cores`` (without a class, left out), ``roots``,
@@ -172,7 +175,14 @@ class _Features:
         group, ancestors = self._class(properties.get("classification"), line)
         metadata = self._file.object(properties.get("metadata"), "properties.metadata", line)
         about = {key.lower(): text for key, text in metadata.items() if isinstance(text, str)}
-        author, date = (str(properties.get(key) or about.get(key, "")) for key in ("author", "date"))
+        own = (_OWN,) in self._file.lines
+        if own:
+            about |= {key: text for key, text in properties.items() if isinstance(text, str)}
+        for key in ("author", "date", "group", "kind"):
+            self._file.text(about.get(key), key, line)
+        if own:
+            ancestors += (about["group"],) if about.get("group", group) != group else ()
+        author, date = about.get("author", ""), about.get("date", "")
         if geometry is None:
             return Shape("null", group, (), line, name, author, date, ancestors, no_area="without_geometry")
         geometry = self._file.object(geometry, "geometry", line)
@@ -180,9 +190,8 @@ class _Features:
         kind, polygons, no_area = self._geometry(geometry, line)
         if polygons and no_area:
             self._counts["mixed_parts"] += 1
-        own_kind = properties.get("kind")
         return Shape(
-            kind=own_kind if isinstance(own_kind, str) and own_kind else kind,
+            kind=(own and about.get("kind")) or kind,
             group=group,
             polygons=tuple(polygons),
             line=line,
@@ -227,16 +236,17 @@ class _Features:
             return kind, [], _NO_AREA[kind]
         coordinates = self._file.array(geometry.get("coordinates"), "coordinates", line)
         parts = [coordinates] if kind == "Polygon" else coordinates
-        return kind, [self._polygon(part, line) for part in parts if part != []], "empty_geometries"
+        polygons = [self._polygon(part, line) for part in parts if part != []]
+        return kind, polygons, "" if polygons else "empty_geometries"
 
     def _collection(self, geometry: dict[str, Any], line: int) -> tuple[str, list[Polygon], str]:
         polygons: list[Polygon] = []
-        no_area = "empty_geometries"
+        without = ""
         for part in self._file.array(geometry.get("geometries"), "geometries", line):
-            _, found, without = self._geometry(self._file.object(part, "geometries", line), line)
+            _, found, no_area = self._geometry(self._file.object(part, "geometries", line), line)
             polygons += found
-            no_area = no_area if found else without
-        return "GeometryCollection", polygons, no_area
+            without = without or no_area
+        return "GeometryCollection", polygons, without if polygons or without else "empty_geometries"
 
     def _polygon(self, rings: Any, line: int) -> Polygon:
         return tuple(self._ring(ring, line) for ring in self._file.array(rings, "coordinates", line))
