@@ -74,7 +74,7 @@ def _shape(found: AsapShape, ancestors: tuple[str, ...], path: Path) -> Shape:
             f"an unknown type of annotation: {bare.called}", got=repr(found.kind[:40]),
             expected=", ".join((*_AREAS, *_NO_AREA)), file=path, line=found.line,
         )  # fmt: skip
-    marks = (Mark("splines"),) if found.kind == "Spline" else ()
+    marks: tuple[Mark, ...] = (Mark("splines"),) if found.kind == "Spline" else ()
     order, points = _in_order(found)
     twice = order[1:][order[1:] == order[:-1]]
     if len(twice):

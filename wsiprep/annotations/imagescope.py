@@ -150,7 +150,7 @@ def _shapes(layer: _Layer, path: Path) -> list[Shape]:
 def _outlined(shape: Shape, region: _Region, path: Path) -> Shape:
     """The shape with its outline, or with the fault that keeps it from having one."""
     points = _points(region)
-    marks = () if region.typed else (Mark("untyped_regions"),)
+    marks: tuple[Mark, ...] = () if region.typed else (Mark("untyped_regions"),)
     polygon: Polygon = (points,)
     if region.kind == "ellipse":
         if len(points) < 2 or len(points) == 3:

@@ -62,12 +62,6 @@ class Format:
         return cast(Parser, getattr(importlib.import_module(f"wsiprep.annotations.{module}"), function))
 
 
-def _is_json(head: Head, *keys: bytes) -> bool:
-    """JSON in whose beginning all of these keys stand; nothing else is looked at."""
-    start = head.data.lstrip()[:1]
-    return start in (b"{", b"[") and all(re.search(b'"' + key + rb'"\s*:', head.data) for key in keys)
-
-
 FORMATS: dict[str, Format] = {
     "asap": Format("ASAP XML", "asap:parse_asap_file", lambda head: head.root == "ASAP_Annotations"),
     "imagescope": Format(

@@ -140,7 +140,7 @@ def repair_ring(points: Floats, rule: str) -> RepairedRing:
     """
     kept = _without_repeats(points)
     repeated = len(points) - len(kept)
-    if len(np.unique(kept, axis=0)) < MIN_POINTS:
+    if len(set(map(tuple, kept.tolist()))) < MIN_POINTS:
         return RepairedRing(None, repeated, "")
     polygon = shapely.Polygon(kept)
     if polygon.is_valid:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 
+from wsiprep.annotations.edges import Floats
 from wsiprep.annotations.negatives import cut_negatives
 from wsiprep.annotations.regions import BACKGROUND_REGION, SPECIAL_LABELS, AnnotationSet, Area, Region, SlideFrame
 from wsiprep.annotations.repair import repair_area
@@ -148,7 +149,7 @@ class _Resolution:
         self._count_outside(points, found.area, shape)
         return found.area
 
-    def _count_outside(self, points: np.ndarray, area: Area, shape: Shape) -> None:
+    def _count_outside(self, points: Floats, area: Area, shape: Shape) -> None:
         limit = (self._size.width_px, self._size.height_px)
         outside = int(((points < 0) | (points > limit)).any(axis=1).sum())
         if outside == 0:
