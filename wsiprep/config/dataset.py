@@ -112,6 +112,25 @@ def licence_of(spdx: str) -> Licence:
     )
 
 
+def licence_record(spdx: str, spec: DatasetSpec | None) -> dict[str, Any]:
+    """What a dataset's record and card say of the licence, its limits and what to cite.
+
+    Args:
+        spdx: the recipe's ``licence``.
+        spec: its dataset section, or None; then the limits are those that the name spells out.
+    """
+    licence = licence_of(spdx) if spec is None else spec.licence
+    return {
+        "spdx": licence.spdx,
+        "redistribute_derived": licence.redistribute_derived,
+        "non_commercial": licence.non_commercial,
+        "share_alike": licence.share_alike,
+        "limits": list(licence.limits),
+        "citation": [] if spec is None else [c.model_dump(mode="json", exclude_none=True) for c in spec.citation],
+        "homepage": "" if spec is None else spec.homepage,
+    }
+
+
 class Citation(Section):
     """What to cite."""
 

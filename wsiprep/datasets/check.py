@@ -126,7 +126,7 @@ def check_listing(
         findings += wrong
     return CheckResult(
         layout=match.name,
-        rows=tuple(sorted(rows, key=lambda r: r.cells["slide_id"])),
+        rows=tuple(sorted(rows, key=lambda r: r.id)),
         counts=tuple(counts),
         findings=_once(findings),
         tiles=tiles,

@@ -116,7 +116,7 @@ class TableRows:
     classes: dict[str, str] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
-    present: bool = False
+    column: str = "table_value"
 
     def key(self, slide_id: str, path: str) -> str:
         """The name under which a slide may stand: its file name, or its id."""
@@ -170,7 +170,7 @@ def _rows(table: ClassTable, lines: Iterable[Sequence[str]], places: Sequence[in
             findings.append(Finding("bad-table", "error", path, f"{name} stands twice with different values"))
         else:
             classes[name], values[name] = table.values[value], value
-    return TableRows(classes, values, tuple(findings), present=True)
+    return TableRows(classes, values, tuple(findings), table.column or "table_value")
 
 
 def rule_of(rules: Sequence[GroupRule], slide_id: str) -> tuple[str | None, GroupRule | None]:

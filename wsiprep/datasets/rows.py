@@ -9,7 +9,6 @@ from wsiprep.config.dataset import ANY_CLASS, DatasetSpec, StateRule
 from wsiprep.datasets.findings import Finding
 from wsiprep.datasets.known import Facts, Known, TableRows, rule_of
 from wsiprep.datasets.layout import FoundSlide
-from wsiprep.manifest import slug
 
 NO_REASON = "no reason given"
 
@@ -36,7 +35,8 @@ class DatasetRow:
 
     @property
     def id(self) -> str:
-        return self.cells["raw_id"]
+        """The id as the names have it; the manifest's reader makes a safe one of it and keeps this."""
+        return self.cells["slide_id"]
 
 
 def make_row(
@@ -70,7 +70,7 @@ def make_row(
     provenance = "released" if given else (patient_rule.provenance if patient_rule is not None else "unknown")
     annotation = slide.annotation if state in ("exhaustive", "partial") else None
     cells = {
-        "slide_id": slug(slide.id),
+        "slide_id": slide.id,
         "slide": slide.path,
         "annotation": annotation or "",
         "annotation_state": state,
@@ -80,10 +80,9 @@ def make_row(
         "source": slide.items.source or "",
         "spacing_um": "" if spacing is None else f"{spacing}",
         "tissue": slide.tissue or "",
-        "raw_id": slide.id,
         "class": slide_class or "",
         "patient_provenance": provenance,
-        "table_value": table.values.get(key, ""),
+        table.column: table.values.get(key, ""),
         "exclude": exclude or "",
         "disputed": optional or "",
         "note": "; ".join(t for t in (reason, known.notes) if t),
@@ -113,8 +112,13 @@ def _state(
         message = f"its class ({slide_class or 'unknown'}) has no state rule, so nobody can say what is not outlined"
         findings.append(Finding("unknown-class", "error", slide.path, message))
         return "none", None, message
-    if slide.annotation is not None:
-        return _annotated(rule, slide, slide_class, findings)
+    by_rule = _unannotated if slide.annotation is None else _annotated
+    return by_rule(rule, slide, slide_class, findings)
+
+
+def _unannotated(
+    rule: StateRule, slide: FoundSlide, slide_class: str | None, findings: list[Finding]
+) -> tuple[str, str | None, str]:
     if rule.without_file == "error":
         message = f"the annotation of a slide of class {slide_class} is missing"
         message += f": {' or '.join(slide.items.annotation)}" if slide.items.annotation else ""

@@ -16,6 +16,7 @@ from wsiprep.config.dataset import DatasetSpec
 from wsiprep.datasets import CheckResult, DatasetRow, DigestCache, Finding, Options, check_listing, list_folder
 from wsiprep.datasets.known import read_facts
 from wsiprep.errors import RecipeError, UsageError
+from wsiprep.manifest import slug
 from wsiprep.progress import Reporter
 from wsiprep.stages.workflow import workflow_home
 
@@ -142,7 +143,7 @@ def _joined(spec: DatasetSpec, results: Mapping[str, CheckResult], findings: lis
     seen: dict[str, DatasetRow] = {}
     for result in results.values():
         for row in result.rows:
-            other = seen.setdefault(row.cells["slide_id"], row)
+            other = seen.setdefault(slug(row.id), row)
             if other is not row:
                 message = f"has the id of {other.cells['slide']}"
                 every.append(Finding("twice", "error", row.cells["slide"], message))
@@ -180,10 +181,10 @@ def write_dataset(
     if present and not force:
         raise UsageError("files are there already", got=", ".join(present), fix="another --out, or --force")
     blamed = {f.path: f.message for f in result.findings if f.severity == "error" and f.kind in BLAMED}
-    excluded = {row.cells["slide_id"]: row.exclude for row in result.rows if row.exclude is not None}
+    excluded = {row.id: row.exclude for row in result.rows if row.exclude is not None}
     for row in result.rows:
         if row.cells["slide"] in blamed:
-            excluded.setdefault(row.cells["slide_id"], f"check: {blamed[row.cells['slide']]}")
+            excluded.setdefault(row.id, f"check: {blamed[row.cells['slide']]}")
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "manifest.csv", out / "recipe.yaml", out / "exclude.csv"]
     write_bytes(written[0], _manifest(result.rows))
@@ -199,7 +200,8 @@ def write_dataset(
 
 def _manifest(rows: Iterable[DatasetRow]) -> bytes:
     every = [row.cells for row in rows]
-    columns = [c for c in every[0] if c in ALWAYS or any(cells[c] for cells in every)]
+    names = dict.fromkeys(c for cells in every for c in cells)
+    columns = [c for c in names if c in ALWAYS or any(cells.get(c) for cells in every)]
     return _csv(columns, every)
 
 
