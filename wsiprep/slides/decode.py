@@ -87,7 +87,9 @@ def decode_tile(pixels: PixelFormat, data: bytes, width_px: int, height_px: int)
     if pixels.compression in (JP2K_YCBCR, JP2K_RGB, JP2K):
         return _to_rgb(_jpeg2000(pixels, data, width_px, height_px), pixels)
     if pixels.compression == WEBP:
-        return _to_rgb(_shaped(imagecodecs.webp_decode(data), pixels, width_px, height_px), pixels)
+        # The decoder compares the size in the stream with that of ``out`` before it decodes.
+        out = np.empty((height_px, width_px, pixels.samples), np.uint8)
+        return _to_rgb(imagecodecs.webp_decode(data, out=out), pixels)
     return _to_rgb(_lossless(pixels, data, width_px, height_px), pixels)
 
 

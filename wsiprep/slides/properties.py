@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from wsiprep.geometry import Box, Size
 
@@ -40,15 +39,15 @@ _PLAIN = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 """A number or one short word: free text stays behind even under an allowed name."""
 
 
-def allowed(properties: Mapping[str, object]) -> Mapping[str, str]:
-    """What of these may be kept, read-only; ``tiffslide.*`` counts as ``openslide.*``."""
+def allowed(properties: Mapping[str, object]) -> dict[str, str]:
+    """What of these may be kept, by name; ``tiffslide.*`` counts as ``openslide.*``."""
     kept: dict[str, str] = {}
     for raw, value in properties.items():
         name = raw.replace("tiffslide.", "openslide.", 1) if raw.startswith("tiffslide.") else raw
         text = "" if value is None else str(value).strip()
         if name in ALLOWED and _PLAIN.fullmatch(text):
             kept[name] = text
-    return MappingProxyType(dict(sorted(kept.items())))
+    return dict(sorted(kept.items()))
 
 
 def bounds_of(properties: Mapping[str, str], size: Size) -> Box | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
@@ -92,7 +92,7 @@ class SlideInfo:
     identity: str
     compression: str
     backend_note: str
-    properties: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    properties: Mapping[str, str] = field(default_factory=dict, hash=False)
     bounds: Box | None = None
     icc_digest: str = ""
 

@@ -214,7 +214,7 @@ def test_a_stream_of_another_size_is_not_decoded() -> None:
         decode_tile(PixelFormat(33005, 2, 3), encode_jp2k(image), 64, 64)
     with pytest.raises(TileDamageError, match="no JPEG 2000"):
         decode_tile(PixelFormat(33005, 2, 3), b"nothing", 64, 64)
-    with pytest.raises(TileDamageError, match="decodes to"):
+    with pytest.raises(ValueError, match="shape"):
         decode_tile(PixelFormat(50001, 2, 3), imagecodecs.webp_encode(image), 64, 64)
     with pytest.raises(TileDamageError, match="bytes of pixels"):
         decode_tile(PixelFormat(8, 2, 3), imagecodecs.zlib_encode(image.tobytes()), 64, 64)
