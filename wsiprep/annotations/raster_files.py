@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from wsiprep.geometry import Size, Spacing
 from wsiprep.manifest import AnnotationState
 
 NPY_MARK = b"\x93NUMPY"
+NPY_ERRORS = (
+    ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, AttributeError, KeyError,
+    RecursionError, tokenize.TokenError,
+)  # fmt: skip
+"""What numpy raises on damaged headers of .npy files, which hold a Python expression."""
+
 MAX_PICTURE_BYTES = 2**31
 _TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 KNOWN = "TIFF, PNG, BMP, .npy or .mat (version 5 to 7)"
@@ -197,7 +204,7 @@ def open_npy(path: Path, index: int | None = None) -> npt.NDArray[Any]:
     """
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+    except NPY_ERRORS as error:
         raise AnnotationError(
             "the .npy file cannot be read", got=str(error)[:200], expected="a whole array of numbers, without pickles",
             fix="fetch it again, or save it with numpy.save(..., allow_pickle=False)", file=path,

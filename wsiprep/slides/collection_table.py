@@ -13,6 +13,7 @@ import numpy as np
 
 from wsiprep.config.recipe import Collection
 from wsiprep.errors import ManifestError
+from wsiprep.slides.collection_tiles import NPY_ERRORS
 
 COLUMNS = ("tile", "patient", "tissue", "split", "fold", "spacing_um")
 
@@ -154,7 +155,7 @@ def _facts(record: Mapping[str, str], path: Path, line: int) -> TileFacts:
 def _tissues(path: Path, count: int) -> list[str]:
     try:
         array = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+    except NPY_ERRORS as error:
         raise ManifestError(
             "the tissues of the stack cannot be read", got=str(error)[:200],
             expected="an .npy array of text; arrays of Python objects are never unpickled", file=path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ from wsiprep.slides.protocol import (
 )
 from wsiprep.slides.tiff import TiledTiff
 from wsiprep.slides.tiff_tables import MAX_RATIO, read_header
+
+NPY_ERRORS = (
+    ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, AttributeError, KeyError,
+    RecursionError, tokenize.TokenError,
+)  # fmt: skip
+"""What numpy raises on damaged headers of .npy files, which hold a Python expression."""
 
 MAX_TILE_BYTES = 4 * MAX_IMAGE_PX
 REQUESTED = "collection"
@@ -196,7 +203,7 @@ def map_stack(path: Path) -> npt.NDArray[Any]:
     """
     try:
         stack: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+    except NPY_ERRORS as error:
         raise SlideError(
             "the stack of tiles cannot be read",
             got=str(error)[:200],

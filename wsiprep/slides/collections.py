@@ -22,7 +22,7 @@ from wsiprep.config.recipe import Collection
 from wsiprep.errors import SlideError, UsageError
 from wsiprep.geometry import Size
 from wsiprep.slides.collection_table import TileFacts, facts_of_tiles, inside
-from wsiprep.slides.collection_tiles import map_stack, measure, open_tile, tile_of_stack
+from wsiprep.slides.collection_tiles import NPY_ERRORS, map_stack, measure, open_tile, tile_of_stack
 from wsiprep.slides.identity import slide_identity
 from wsiprep.slides.protocol import Slide
 
@@ -315,7 +315,7 @@ def _check_masks(path: Path, expected: tuple[int, ...], images: Path) -> None:
     """The shape of the stack of masks alone; ``annotations`` reads its values."""
     try:
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+    except NPY_ERRORS as error:
         raise SlideError("the stack of masks cannot be read", got=str(error)[:200], file=path) from error
     if shape[:3] != expected or len(shape) not in (3, 4):
         raise SlideError(

@@ -14,6 +14,7 @@ from collection_files import mat5, nuclei, palette_png, pannuke_like, write_png
 
 from wsiprep.annotations.mat_file import read_mat
 from wsiprep.annotations.raster_files import is_raster, open_raster, open_tile_labels
+from wsiprep.annotations.raster_tiff import TiffPlane
 from wsiprep.annotations.regions import SlideFrame
 from wsiprep.config import recipe_from_mapping
 from wsiprep.errors import AnnotationError
@@ -177,7 +178,8 @@ def test_what_is_a_raster_by_its_first_bytes(tmp_path):
     [(None, False), ("packbits", False), *((c, p) for c in ("zlib", "lzw", "zstd", "lzma") for p in (False, True))],
 )
 @pytest.mark.parametrize("tile", [None, (32, 16)])
-def test_tiffs_are_read_tile_by_tile(tmp_path, compression, tile, predictor):
+def test_tiffs_are_read_tile_by_tile(tmp_path, monkeypatch, compression, tile, predictor):
+    monkeypatch.setattr("wsiprep.annotations.raster_tiff._BLOCK_PX", 600)
     values = numbers()
     path = tmp_path / "m.tif"
     tifffile.imwrite(
@@ -240,6 +242,23 @@ def test_tiles_that_were_never_written_are_zero(tmp_path):
     tifffile.imwrite(path, iter(b or b"" for b in blocks), shape=(64, 64), dtype=np.uint8, tile=(32, 32))
     mask = open_tile_labels(path, recipe_of(), Size(64, 64)).mask(PixelGrid(Box(0, 0, 64, 64), 64, 64))
     assert mask[::32, ::32].tolist() == [[0, 1], [2, 0]]
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 5000, 2**20])
+def test_empty_tiles_are_recognised_by_their_bytes(tmp_path, cache_bytes):
+    values = np.zeros((200, 160), np.uint8)
+    values[64:128, :64] = 1
+    values[90:140, 70:110] = 2
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, values, tile=(32, 32), compression="lzw")
+    plane = TiffPlane(path, cache_bytes)
+    for _ in range(2):
+        for y in range(0, 200, 20):
+            for x in range(0, 160, 20):
+                assert np.array_equal(plane.read(Box(x, y, 20, 20)), values[y : y + 20, x : x + 20])
+    # Strips: the last one is shorter, though its bytes may be those of another.
+    tifffile.imwrite(path, np.zeros((50, 60), np.uint8), rowsperstrip=16, compression=None)
+    assert (open_tile_labels(path, recipe_of(), Size(60, 50)).mask(PixelGrid(Box(0, 0, 60, 50), 60, 50)) == 0).all()
 
 
 def test_tiffs_that_are_refused(tmp_path):
