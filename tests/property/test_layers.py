@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from wsiprep.annotations import AnnotationSet, LabelMap, Region
 from wsiprep.annotations.layers import apply_corrections, combine_readings
-from wsiprep.annotations.repair import repair_ring
 from wsiprep.geometry import Box, PixelGrid, Size
 
 LABELS = ("tumour", "stroma")
@@ -32,11 +31,13 @@ def boxes() -> st.SearchStrategy[shapely.Geometry]:
 
 @st.composite
 def outlines(draw: st.DrawFn) -> shapely.Geometry:
-    """Any polygon through points on whole, half ... eighth pixels, crossings resolved."""
+    """A polygon through points on whole, half ... eighth pixels, sorted by their angle about the middle."""
     value = draw(st.sampled_from((half, eighth)))
-    points = draw(st.lists(st.tuples(value, value), min_size=3, max_size=7, unique=True))
-    area = repair_ring(np.array(points), "even-odd").area
-    return draw(boxes()) if area is None else area
+    points = np.array(draw(st.lists(st.tuples(value, value), min_size=3, max_size=8, unique=True)))
+    middle = points.mean(axis=0)
+    angle = np.arctan2(points[:, 1] - middle[1], points[:, 0] - middle[0])
+    area = shapely.Polygon(points[np.argsort(angle, kind="stable")])
+    return area if area.is_valid and area.area > 0 else draw(boxes())
 
 
 def layers(shapes: st.SearchStrategy[shapely.Geometry], kinds: tuple[str, ...]) -> st.SearchStrategy[AnnotationSet]:
@@ -72,13 +73,6 @@ def named(corrections: list[AnnotationSet]) -> list[tuple[str, AnnotationSet]]:
     return [(f"c{k}", layer) for k, layer in enumerate(corrections)]
 
 
-def near_a_line(found: list[AnnotationSet]) -> np.ndarray:
-    """Centres within rounding of a boundary that is neither level nor upright."""
-    lines = shapely.union_all([r.geometry.boundary for layer in found for r in layer.regions])
-    x, y = np.meshgrid(np.arange(SIZE.width_px) + 0.5, np.arange(SIZE.height_px) + 0.5)
-    return shapely.distance(shapely.points(x, y), lines) < 1e-9
-
-
 straight = layers(boxes(), (*KINDS, "roi"))
 crooked = layers(outlines(), KINDS)
 
@@ -90,10 +84,9 @@ def test_the_last_layer_that_speaks_decides_every_pixel(base, corrections, state
 
 
 @given(crooked, st.lists(crooked, max_size=3), STATES)
-def test_and_of_crooked_outlines_every_pixel_off_their_lines(base, corrections, state):
+def test_and_of_crooked_outlines_too_centres_on_their_lines_included(base, corrections, state):
     found = apply_corrections(base, named(corrections), LABELS)
-    got, expected = mask(found, state), painted(base, corrections, state)
-    assert (got == expected)[~near_a_line([base, *corrections])].all()
+    assert (mask(found, state) == painted(base, corrections, state)).all()
 
 
 @given(crooked, crooked)
@@ -113,7 +106,7 @@ def test_areas_are_those_of_the_overlay(base, correction, state):
     slide = shapely.box(0, 0, SIZE.width_px, SIZE.height_px)
     for label in LABELS:
         expected = below[label].difference(said).union(above[label]).intersection(slide).area
-        assert abs(found.areas_px[label] - expected) < 1e-6
+        assert abs(found.areas_px[label] - expected) < 1e-4
 
 
 def combined(masks: np.ndarray, ignored: np.ndarray, rule: str) -> np.ndarray:
@@ -147,9 +140,8 @@ def test_readings_are_combined_pixel_by_pixel(readings, rule, state):
 
 @settings(max_examples=60)
 @given(st.lists(crooked, min_size=2, max_size=4), st.sampled_from(("union", "majority")), STATES)
-def test_crooked_readings_too_off_their_lines(readings, rule, state):
+def test_crooked_readings_too(readings, rule, state):
     found = combine_readings({f"r{k}": r for k, r in enumerate(readings)}, rule, None, LABELS, state)
     masks = np.stack([mask(reading, state) for reading in readings])
     ignored = np.stack([ignored_in(reading) for reading in readings])
-    expected = combined(masks, ignored, rule)
-    assert (mask(found, state) == expected)[~near_a_line(readings)].all()
+    assert (mask(found, state) == combined(masks, ignored, rule)).all()

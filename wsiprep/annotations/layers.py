@@ -17,7 +17,7 @@ import numpy.typing as npt
 import shapely
 
 from wsiprep.annotations.labelspec import LabelSpec
-from wsiprep.annotations.overlay import Readings, overlay, read_together
+from wsiprep.annotations.overlay import Readings, fit_for_masks, overlay, read_together
 from wsiprep.annotations.regions import BACKGROUND_REGION, IGNORE_REGION, ROI_REGION, AnnotationSet, Region
 from wsiprep.config import BACKGROUND, IGNORE
 from wsiprep.errors import AnnotationError, UsageError
@@ -69,7 +69,8 @@ def _painted(below: tuple[Region, ...], above: tuple[Region, ...]) -> tuple[tupl
         below = tuple(region for region in below if region.label != ROI_REGION)
     low, high = _meeting(below, above)
     # Both sides get the vertices where they cross, so that they go on sharing every edge to the last bit.
-    cut = overlay([below[i].geometry for i in low] + [above[i].geometry for i in high])
+    areas = [below[i].geometry for i in low] + [above[i].geometry for i in high]
+    cut = fit_for_masks(overlay(areas), areas)
     decided = cut.covered(range(len(low), len(low) + len(high)))
     result: list[Region] = []
     place = {index: k for k, index in enumerate(low)}

@@ -1,9 +1,9 @@
 """Overlay of areas: the plane cut along all their boundaries, and which of them cover each face.
 
 The faces share their edges to the last bit, so areas that are put together from them fit without a gap
-and without an overlap: a pixel centre between two of them belongs to exactly one. Only where two
-boundaries cross is there a vertex that neither had, rounded to float64; a centre within that rounding of
-an edge (some 1e-10 px) may fall to either of the two areas that meet there, but never between them.
+and without an overlap: a pixel centre between two of them belongs to exactly one. Where two boundaries
+cross there is a vertex that neither had, rounded to float64, and a pixel centre that lies exactly on one
+of them could fall to its other side; ``fit_for_masks`` sees to that.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ NOISE_PX = 1e-11
 """Shift of an edge by rounding; also the relative error of an area."""
 
 GRID_PX = 2.0**-26
+
+LEAN_PX = 2.0**-20
+"""How far ``fit_for_masks`` moves a vertex: far above rounding, far below any centre that is not on an edge."""
+
+_EXACT_STEPS = 64
+"""Coordinates that are multiples of 1/64 px give crossings without rounding (``EdgeTable.crossings``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +110,45 @@ def overlay_of_slide(areas: Sequence[shapely.Geometry], size: Size) -> Overlay:
     return Overlay(cut.faces[used], np.searchsorted(used, cut.face[kept]), cut.area[kept])
 
 
+def fit_for_masks(cut: Overlay, areas: Sequence[shapely.Geometry]) -> Overlay:
+    """The overlay with its rounded crossings moved to the left by LEAN_PX.
+
+    A pixel centre on an edge belongs to what is on the edge's right. Edges that were split at a rounded
+    crossing pass such centres on either side by some 1e-12 px; leaning to the left they have them on their
+    right, as the whole edge had. So masks of the faces are those of the areas, pixel by pixel, for vertices on
+    whole, half ... 1/64 px and edges of up to some 10,000 px. Areas change by LEAN_PX times the height of the
+    edges that were split. Crossings that the move would push over another edge stay where they are.
+
+    Args:
+        cut: an overlay ...
+        areas: ... of these.
+    """
+    points = shapely.get_coordinates(cut.faces)
+    if len(points) == 0:
+        return cut
+    rounded = (points * _EXACT_STEPS != np.floor(points * _EXACT_STEPS)).any(axis=1)
+    moved = rounded & ~np.isin(_keys(points), _keys(shapely.get_coordinates(np.asarray(areas, dtype=object))))
+    for _ in range(3):
+        faces = shapely.set_coordinates(cut.faces.copy(), points - np.outer(moved, (LEAN_PX, 0.0)))
+        turned = shapely.is_ccw(shapely.get_exterior_ring(faces)) != shapely.is_ccw(
+            shapely.get_exterior_ring(cut.faces)
+        )
+        faulty = turned | ~shapely.is_valid(faces)
+        if not faulty.any():
+            # Faces that stay simple and keep their orientation overlap only where the outer border crosses itself.
+            leaning = Overlay(faces, cut.face, cut.area)
+            whole = leaning.dissolved(np.arange(len(faces)))
+            return leaning if whole is not None and whole.is_valid else cut
+        moved &= ~np.isin(_keys(points), _keys(shapely.get_coordinates(cut.faces[faulty])))
+    return cut
+
+
+def _keys(points: Floats) -> npt.NDArray[np.complex128]:
+    """One comparable number a point."""
+    found: npt.NDArray[np.complex128] = np.ascontiguousarray(points).view(np.complex128).ravel()
+    return found
+
+
 def _cut(areas: npt.NDArray[np.object_], lines: shapely.Geometry) -> Overlay:
     faces = shapely.get_parts(shapely.polygonize([lines]))
     inside = shapely.point_on_surface(faces)
@@ -179,10 +224,11 @@ def read_together(
         readings: the regions of each.
         labels: of the recipe, in order; the same for all.
         outside: of each reading, the mask value of places in no region.
-        size: of level 0; the faces are then those of the slide, all of it. None: those that any region covers.
+        size: of level 0; the faces are then those of the slide, all of it, with exact areas. None: those that
+            any region covers, fit for masks.
     """
     areas = [region.geometry for reading in readings for region in reading]
-    cut = overlay(areas) if size is None else overlay_of_slide(areas, size)
+    cut = fit_for_masks(overlay(areas), areas) if size is None else overlay_of_slide(areas, size)
     rows, ignored, first = [], [], 0
     for reading, beyond in zip(readings, outside, strict=True):
         own = dict(enumerate(reading, start=first))
