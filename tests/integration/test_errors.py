@@ -138,8 +138,8 @@ FAULTS = {
         lambda p: p.tile("-a", p.folder / "gone.xml"), 65, "bad-annotation", ("missing|no such", "gone.xml", DO)
     ),
     "XML of another program": Fault(
-        lambda p: p.annotated('<?xml version="1.0"?>\n<Annotations MicronsPerPixel="0.5"/>\n'), 65, "bad-annotation",
-        (r"wrong\.xml:2: this XML is not an ASAP", "ImageScope", EXPECTED, DO),
+        lambda p: p.annotated('<?xml version="1.0"?>\n<Drawing scale="0.5"/>\n'), 65, "bad-annotation",
+        (r"wrong\.xml:[12]", "Drawing", "ImageScope", EXPECTED, DO),
     ),
     "no XML": Fault(lambda p: p.annotated("Order,X,Y\n0,1,2\n"), 65, "bad-annotation", (r"wrong\.xml", EXPECTED, DO)),
     "malformed XML": Fault(

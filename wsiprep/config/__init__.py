@@ -2,7 +2,19 @@
 
 from wsiprep.config.digest import canonical_json, digest_of, pack_digest, plan_digest, recipe_digest, survey_digest
 from wsiprep.config.loading import load_recipe, parse_override, recipe_from_mapping
-from wsiprep.config.recipe import BACKGROUND, IGNORE, Keep, KeepRule, Recipe, Sampling, Split, Stain, Store, Tissue
+from wsiprep.config.recipe import (
+    BACKGROUND,
+    IGNORE,
+    Keep,
+    KeepRule,
+    Recipe,
+    Sampling,
+    SourceOverride,
+    Split,
+    Stain,
+    Store,
+    Tissue,
+)
 
 __all__ = [
     "BACKGROUND",
@@ -11,6 +23,7 @@ __all__ = [
     "KeepRule",
     "Recipe",
     "Sampling",
+    "SourceOverride",
     "Split",
     "Stain",
     "Store",

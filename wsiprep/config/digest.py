@@ -8,7 +8,7 @@ from typing import Any
 
 from wsiprep.config.recipe import Recipe
 
-_PLACES = {"manifest", "data_root"}
+_PLACES = {"manifest", "data_root", "confined"}
 _TEXTS = {"title", "dataset"}
 
 

@@ -325,6 +325,9 @@ class Recipe(Section):
     data_root: str | None = Field(
         None, description="folder that the manifest's paths are relative to; not in the digest"
     )
+    confined: bool = Field(
+        False, description="all files of the manifest must lie below data_root, links resolved; not in the digest"
+    )
     dataset: DatasetSpec | None = Field(
         None, description="what is known of a published dataset, see [datasets](datasets.md); not in the digest"
     )
@@ -340,7 +343,7 @@ class Recipe(Section):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _scaled(self) -> Self:
         if self.sampling.kind in ("box", "whole"):
             if (self.downsample, self.spacing_um) != (None, None):
                 raise ValueError(
@@ -349,6 +352,13 @@ class Recipe(Section):
                 )
         elif (self.downsample is None) == (self.spacing_um is None):
             raise ValueError("give exactly one of downsample and spacing_um")
+        for name, source in self.sources.items():
+            if source.downsample is not None and source.spacing_um is not None:
+                raise ValueError(f"source {name!r}: give one of downsample and spacing_um")
+        return self
+
+    @model_validator(mode="after")
+    def _known_labels(self) -> Self:
         rasters = [self.annotations.raster, *(s.raster for s in self.sources.values() if s.raster is not None)]
         for raster in rasters:
             for label in (*raster.values.values(), *raster.channels, *((raster.label,) if raster.label else ())):
@@ -356,18 +366,17 @@ class Recipe(Section):
                     allowed = ", ".join((*self.labels, "background", "ignore"))
                     raise ValueError(f"annotations.raster names {label!r}, which is none of {allowed}")
         groups = [self.annotations.groups, *(s.groups or {} for s in self.sources.values())]
-        for mapping in groups:
-            for group, label in mapping.items():
-                if label not in self.labels and label not in RESERVED_GROUPS:
-                    allowed = ", ".join((*self.labels, *RESERVED_GROUPS))
-                    raise ValueError(f"group {group!r} maps to {label!r}, which is none of {allowed}")
-        for rule in self.keep.rules:
-            for label in rule.labels:
-                if label not in self.labels:
-                    raise ValueError(f"keep names {label!r}, which is none of {', '.join(self.labels)}")
-        for name, source in self.sources.items():
-            if source.downsample is not None and source.spacing_um is not None:
-                raise ValueError(f"source {name!r}: give one of downsample and spacing_um")
+        for group, label in (item for mapping in groups for item in mapping.items()):
+            if label not in self.labels and label not in RESERVED_GROUPS:
+                allowed = ", ".join((*self.labels, *RESERVED_GROUPS))
+                raise ValueError(f"group {group!r} maps to {label!r}, which is none of {allowed}")
+        for label in (name for rule in self.keep.rules for name in rule.labels):
+            if label not in self.labels:
+                raise ValueError(f"keep names {label!r}, which is none of {', '.join(self.labels)}")
+        return self
+
+    @model_validator(mode="after")
+    def _same_licence(self) -> Self:
         if self.dataset is not None and self.dataset.licence.spdx != self.licence:
             raise ValueError(f"licence {self.licence!r} is not the dataset section's {self.dataset.licence.spdx!r}")
         return self

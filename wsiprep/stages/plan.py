@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes, write_bytes_if_changed
 from wsiprep.config import Recipe, plan_digest
-from wsiprep.errors import ManifestError, PlanError
-from wsiprep.manifest import SlideRow, read_allowed_duplicates, read_exclusions
+from wsiprep.errors import ManifestError, PlanError, SplitError
+from wsiprep.manifest import SlideRow, check_files, read_allowed_duplicates, read_exclusions
 from wsiprep.patches import (
     ALL,
     BY_PATCH,
@@ -28,6 +28,7 @@ from wsiprep.patches import (
     Decisions,
     Lesions,
     SlidePlan,
+    check_leaks,
     dataset_plan,
     decide,
     require_enough,
@@ -105,6 +106,7 @@ def plan(
         SplitError: too few patients, or one patient in two splits.
         StoreError: a slide was not surveyed yet.
     """
+    check_files(rows)
     excluded = read_exclusions(tree.exclusions)
     unknown = sorted(set(excluded) - {row.slide_id for row in rows})
     if unknown:
@@ -136,6 +138,7 @@ def plan(
     units = units_of([(d.row, d.record, d.kept_cells) for d in kept], recipe.split.by, tree)
     assignment = assigned(units, recipe, tree)
     record["split"] = split_table([u.group for u in units], assignment, recipe.split).to_dict()
+    _require_whole_groups(units, assignment)
     record["duplicates"] = [pair.to_dict() for pair in _duplicates(kept, units, assignment, tree, reporter)]
     _write_slices(kept, recipe, tree, assignment if cohort_fallback else None, units)
     write_bytes(tree.split, table_bytes(split_rows(units, assignment), {"leaking": assignment.leaking}))
@@ -250,6 +253,12 @@ def _report_losses(record: Mapping[str, Any], reporter: Reporter) -> None:
     lost = record["plan"]["lost_lesions"]
     if lost:
         reporter.say(f"{len(lost)} lesion(s) are in no kept cell; plan.json lists them", level="warning")
+
+
+def _require_whole_groups(units: Sequence[Unit], assignment: Assignment) -> None:
+    torn = [] if assignment.leaking else check_leaks([unit.group for unit in units], assignment)
+    if torn:
+        raise SplitError("a group is in two splits", got=", ".join(torn[:8]), fix="correct the manifest or splits.csv")
 
 
 def _duplicates(

@@ -29,6 +29,9 @@ def row_record(row: SlideRow) -> dict[str, Any]:
         "spacing_um": row.spacing_um,
         "spacing_y_um": row.spacing_y_um,
         "stain_type": row.stain_type,
+        "tissue": row.tissue_ref,
+        "corrections": list(row.correction_refs),
+        "annotators": [list(pair) for pair in row.annotator_refs],
         "extra": dict(row.extra),
     }
 

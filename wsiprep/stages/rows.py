@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes_if_changed
-from wsiprep.config import Recipe, load_recipe, recipe_digest, recipe_from_mapping
+from wsiprep.config import Recipe, SourceOverride, load_recipe, recipe_digest, recipe_from_mapping
 from wsiprep.errors import ManifestError, UsageError
 from wsiprep.manifest import SlideRow, read_manifest
 
@@ -24,15 +24,19 @@ def rows_of(recipe: Recipe, recipe_path: Path | None, manifest: Path | None) -> 
     rows: list[SlideRow] = []
     if manifest is not None or recipe.manifest is not None:
         path = manifest if manifest is not None else base / str(recipe.manifest)
-        rows += _with_known_sources(read_manifest(path, recipe.data_root), recipe, path)
+        rows += _with_known_sources(read_manifest(path, recipe.data_root, recipe.confined), recipe, path)
     elif not own:
         raise UsageError("no manifest", fix="name one with --manifest, or in the recipe as manifest: FILE.csv")
     if manifest is None:
         for name, source in own.items():
             path = base / str(source.manifest)
-            rows += [_of_source(row, name, path) for row in read_manifest(path, source.data_root or recipe.data_root)]
+            rows += [_of_source(row, name, path) for row in _source_rows(recipe, source, path)]
     _require_different_ids(rows)
     return tuple(rows)
+
+
+def _source_rows(recipe: Recipe, source: SourceOverride, path: Path) -> tuple[SlideRow, ...]:
+    return read_manifest(path, source.data_root or recipe.data_root, recipe.confined)
 
 
 def _with_known_sources(rows: Iterable[SlideRow], recipe: Recipe, manifest: Path) -> list[SlideRow]:
@@ -70,7 +74,7 @@ def row_of(rows: tuple[SlideRow, ...], slide_id: str) -> SlideRow:
     """The row of one slide, by its id or its raw id."""
     for row in rows:
         if slide_id in (row.slide_id, row.raw_id):
-            return row
+            return row.located()
     raise ManifestError(
         "the manifest has no such slide", got=slide_id,
         expected=", ".join(r.slide_id for r in rows[:8]) + (", ..." if len(rows) > 8 else ""),
@@ -98,8 +102,14 @@ def rows_from_tree(tree: DatasetTree) -> tuple[SlideRow, ...]:
                 fold=row["fold"],
                 source=row["source"],
                 spacing_um=row["spacing_um"],
-                spacing_y_um=row.get("spacing_y_um"),
+                spacing_y_um=row["spacing_y_um"],
                 stain_type=row["stain_type"],
+                tissue=row["tissue"],
+                tissue_ref=row["tissue"],
+                corrections=tuple(row["corrections"]),
+                correction_refs=tuple(row["corrections"]),
+                annotators=tuple((name, path) for name, path in row["annotators"]),
+                annotator_refs=tuple((name, path) for name, path in row["annotators"]),
                 extra=row["extra"],
             )
         )

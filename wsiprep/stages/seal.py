@@ -177,7 +177,7 @@ def _slide(row: SlideRow, state: Mapping[str, Any], receipt: Receipt | None, tre
         name, reason = receipt.state, receipt.reason or reason
     spacing = record.get("spacing_um") or {}
     backend = record.get("backend") or {}
-    return {
+    own = {
         "slide_id": row.slide_id,
         "raw_id": row.raw_id,
         "patient": row.group,
@@ -193,5 +193,7 @@ def _slide(row: SlideRow, state: Mapping[str, Any], receipt: Receipt | None, tre
         "spacing_patch_um": spacing.get("patch"),
         "backend_requested": backend.get("requested"),
         "backend_used": backend.get("used"),
-        **{k: v for k, v in row.extra.items() if k not in ("slide_id", "state", "reason")},
+        "damaged": len(receipt.provenance.get("damaged", ())) if receipt is not None else 0,
     }
+    # Columns of the manifest that wsiprep does not know pass through; they do not overwrite what it says.
+    return own | {k: v for k, v in row.extra.items() if k not in own}

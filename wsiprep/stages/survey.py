@@ -104,7 +104,7 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
             "area_px": dict(labels.source.areas_px),
             **labels.facts,
         },
-        "thumbnail_hash": thumbnail_hash(view.image, tissue.mask if tissue.mask.any() else None),
+        "thumbnail_hash": thumbnail_hash(view.image, tissue.mask),
         "lesions": _lesions(labels.annotations, recipe),
     }
     write_json(folder.record, record)

@@ -27,7 +27,15 @@ from wsiprep.store.schema import SLIDE_STATES, index_schema, rows_schema
 from wsiprep.store.splits import Assignment, Placement, leaks
 from wsiprep.store.tables import parquet_bytes, read_parquet
 
-_COMPANIONS = ("recipe.json", "exclude.csv", "splits.csv", "plan.parquet", "split.parquet", "plan.json")
+_COMPANIONS = (
+    "recipe.json",
+    "exclude.csv",
+    "allow_duplicates.csv",
+    "splits.csv",
+    "plan.parquet",
+    "split.parquet",
+    "plan.json",
+)
 _COMPANION_FOLDERS = ("slides", "plan", "previews")
 _FIXED_COLUMNS = ("slide_id", "patient", "centre", "source", "state", "reason")
 _LISTED = 8
@@ -162,13 +170,15 @@ def _index_part(
 
 
 def _require_no_leaks(index: pa.Table, recipe: Recipe) -> None:
-    found = leaks(index, recipe.split.by)
-    if found:
-        listed = "; ".join(f"{group}: {', '.join(where)}" for group, where in found[:_LISTED])
-        raise SplitError(
-            f"a {recipe.split.by} is in two splits", got=f"{len(found)}: {listed}",
-            expected=f"every {recipe.split.by} in one split", fix="correct splits.csv or the manifest's split column",
-        )  # fmt: skip
+    by = recipe.split.by
+    for kind in ("centre", "patient") if by == "centre" else (by,):
+        found = leaks(index, kind)
+        if found:
+            listed = "; ".join(f"{group}: {', '.join(where)}" for group, where in found[:_LISTED])
+            raise SplitError(
+                f"a {kind} is in two splits", got=f"{len(found)}: {listed}", expected=f"every {kind} in one split",
+                fix="correct splits.csv or the manifest's split column",
+            )  # fmt: skip
 
 
 def _slides_table(rows: Sequence[dict[str, Any]], receipts: Mapping[str, Receipt], index: pa.Table) -> pa.Table:

@@ -53,7 +53,7 @@ def test_the_recipes_own_manifest_is_beside_it(tmp_path: Path) -> None:
 
 def test_a_slide_is_found_by_its_raw_id_and_missed_with_a_list(tmp_path: Path) -> None:
     rows = rows_of(recipe_from_mapping(BASE), None, manifest(tmp_path, "slide\nSlide One.tif\nb.tif\n"))
-    assert row_of(rows, "Slide One") is rows[0]
+    assert row_of(rows, "Slide One") == rows[0]
     with pytest.raises(ManifestError, match="no such slide") as caught:
         row_of(rows, "c")
     assert "b" in str(caught.value.expected)
