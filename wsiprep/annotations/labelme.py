@@ -21,6 +21,7 @@ _NO_AREA = {"point": "dots", "points": "point_sets", "line": "lines", "linestrip
 _AREAS = ("polygon", "rectangle", "circle", "mask")
 _CORNERS = 4
 _PNG_HEAD = 24
+_SAME_SCALE = 0.01
 
 
 def parse_labelme(path: Path, frame: SlideFrame) -> ParsedFile:
@@ -60,7 +61,7 @@ def _check_size(file: JsonFile, frame: SlideFrame) -> None:
         return
     factor = wanted[0] / width
     fix = "check that the file belongs to this slide"
-    if factor != 1 and math.isclose(wanted[1] / height, factor, rel_tol=0.01):
+    if factor > 1 + _SAME_SCALE and math.isclose(wanted[1] / height, factor, rel_tol=_SAME_SCALE):
         fix = f"it was drawn on the slide reduced {factor:.3g} times: scale the points and the size to level 0"
     raise file.error("the shapes were drawn on an image of another size", line, got=f"{width:g} x {height:g} px",
                      expected=f"{wanted[0]} x {wanted[1]} px, the slide's level 0", fix=fix)  # fmt: skip
@@ -114,7 +115,7 @@ def _mask(file: JsonFile, value: dict[str, Any], points: Floats, line: int) -> t
 
 def _picture(file: JsonFile, text: str, size: tuple[int, int], line: int) -> npt.NDArray[np.bool_]:
     """The PNG of a mask; its size is compared before it is decoded."""
-    import cv2
+    import imagecodecs
 
     try:
         data = base64.b64decode(text, validate=True)
@@ -126,8 +127,11 @@ def _picture(file: JsonFile, text: str, size: tuple[int, int], line: int) -> npt
     if found != size or size[0] * size[1] > MAX_MASK_PX:
         most = f"{size[0]} x {size[1]} px, as its points say, and at most {MAX_MASK_PX} pixels"
         raise file.error("a mask of another size", line, got=f"{found[0]} x {found[1]} px", expected=most)
-    picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
-    if picture is None or picture.shape != (size[1], size[0]):
-        raise file.error("a mask that cannot be decoded", line, got=f"{len(data)} bytes", expected="a PNG as base64")
+    try:
+        picture = imagecodecs.png_decode(data)
+    except (RuntimeError, ValueError) as error:
+        raise file.error("a mask that cannot be decoded", line, got=str(error)[:80], expected="a whole PNG") from error
+    if picture.shape != (size[1], size[0]):
+        raise file.error("a mask has one channel", line, got=f"an array of {picture.shape}", expected="a grey PNG")
     mask: npt.NDArray[np.bool_] = picture > 0
     return mask
