@@ -218,8 +218,15 @@ class Layout(Section):
 class Part(Section):
     """Another dataset that this one consists of, in a folder of its own."""
 
-    dataset: str
+    dataset: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$", description="its name in the list")
     folders: tuple[str, ...] = Field(min_length=1, description="names of its folder; the first that is there")
+
+    @field_validator("folders")
+    @classmethod
+    def _inside(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for folder in value:
+            places_of(folder)
+        return value
 
 
 class Expectation(Section):
@@ -376,6 +383,13 @@ class DatasetSpec(Section):
     expect: tuple[Expectation, ...] = ()
     checksums: tuple[Checksums, ...] = ()
     unverified: tuple[str, ...] = Field((), description="what no document confirmed; said by show and check")
+
+    @field_validator("facts")
+    @classmethod
+    def _beside(cls, value: str | None) -> str | None:
+        if value is not None and (places_of(value) or "/" in value):
+            raise ValueError(f"{value!r} must be the name of a file beside the recipe")
+        return value
 
     @field_validator("classes")
     @classmethod

@@ -51,6 +51,10 @@ def make_row(
     key = table.key(slide.id, slide.path)
     slide_class = _text(known.value("slide_class")) or table.classes.get(key) or slide.slide_class
     findings: list[Finding] = []
+    for path in (slide.path, slide.annotation or ""):
+        if path != path.strip():
+            message = "its path begins or ends with a blank, which a manifest cannot hold: rename it"
+            findings.append(Finding("name", "error", slide.path, message))
     state, exclude, reason = _state(spec, slide, slide_class, known, findings)
     fact = known.exclusion
     optional = None

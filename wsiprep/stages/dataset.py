@@ -23,7 +23,7 @@ from wsiprep.stages.workflow import workflow_home
 WRITTEN = ("manifest.csv", "recipe.yaml", "exclude.csv", "facts.csv")
 ALWAYS = ("slide_id", "slide", "annotation", "annotation_state", "patient")
 BLAMED = ("missing-annotation", "contradiction", "truncated", "checksum", "ambiguous-annotation", "twice",
-          "unknown-class", "missing-tiles", "missing-labels", "bad-stack")  # fmt: skip
+          "unknown-class", "name", "missing-tiles", "missing-labels", "bad-stack")  # fmt: skip
 """Findings that leave their slide out of the written manifest's dataset until they are resolved."""
 
 
@@ -187,7 +187,11 @@ def write_dataset(
             excluded.setdefault(row.id, f"check: {blamed[row.cells['slide']]}")
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "manifest.csv", out / "recipe.yaml", out / "exclude.csv"]
-    write_bytes(written[0], _manifest(result.rows))
+    # Of several slides with one id, which all are in exclude.csv, a manifest can hold one.
+    first: dict[str, DatasetRow] = {}
+    for row in result.rows:
+        first.setdefault(slug(row.id), row)
+    write_bytes(written[0], _manifest(first.values()))
     reasons = [{"slide_id": slide_id, "reason": why} for slide_id, why in sorted(excluded.items())]
     write_bytes(written[2], _csv(("slide_id", "reason"), reasons))
     facts = found.facts_path
