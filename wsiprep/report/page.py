@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsiprep.artifacts import DatasetTree, write_bytes
 from wsiprep.progress import NullReporter, Reporter
-from wsiprep.report import cohort, slides, training
+from wsiprep.report import cohort, findings, slides, training
 from wsiprep.report.inputs import Inputs, read_inputs
 from wsiprep.report.pictures import Picture, embed
 
@@ -78,6 +78,10 @@ def _render(inputs: Inputs, views: list[slides.SlideView], hidden: int, damaged:
         decisions=cohort.decisions_table(inputs),
         keep_nothing=cohort.keep_nothing(inputs),
         lost_lesions=cohort.lost_lesions(inputs),
+        collections=findings.collections(inputs),
+        duplicates=findings.duplicates(inputs),
+        undecodable=findings.undecodable(inputs),
+        agreement=findings.agreement(inputs),
         split=cohort.split_view(inputs),
         planned_split=cohort.planned_split(inputs),
         previews=previews,

@@ -17,7 +17,7 @@ from wsiprep.patches import BY_PATCH, Decision, patch_fold, patch_split, split_r
 from wsiprep.progress import Reporter
 from wsiprep.stages.plan import plan
 from wsiprep.stages.rows import recipe_of_tree, record_recipe, rows_from_tree
-from wsiprep.stages.tiles import unit_of
+from wsiprep.stages.tiles import all_tiles, unit_of
 from wsiprep.store import SPLIT_ALL, Placement, Receipt, read_receipt, record_outcome
 from wsiprep.store import seal as seal_store
 from wsiprep.store.tables import read_parquet
@@ -47,6 +47,7 @@ def seal(rows: Sequence[SlideRow], recipe: Recipe, tree: DatasetTree, reporter: 
         slides=slides,
         assignment=assignment,
         receipts={s: r for s, r in receipts.items() if r.state != "failed"},
+        tiles=all_tiles(tree, [slide_id for slide_id, receipt in receipts.items() if receipt.state == "done"]),
     )
     counts = sealed["counts"]
     reporter.say(f"seal {recipe.name}: {counts['patches']} patches of {counts['slides']} slides",

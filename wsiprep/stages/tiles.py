@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from wsiprep.annotations import AnnotationSet, LabelMap, LabelSource, SlideFrame, read_annotations
 from wsiprep.annotations.raster_files import open_tile_labels
-from wsiprep.artifacts import SlideFolder
+from wsiprep.artifacts import DatasetTree, SlideFolder
 from wsiprep.config import Recipe
 from wsiprep.geometry import Size, Spacing
 from wsiprep.manifest import AnnotationState, SlideRow
@@ -107,6 +107,16 @@ def tiles_table(tiles: Sequence[SurveyedTile]) -> pa.Table:
 def read_tiles(folder: SlideFolder) -> tuple[SurveyedTile, ...]:
     """The tiles of one surveyed collection."""
     return tuple(SurveyedTile(**row) for row in read_parquet(folder.tiles, _SCHEMA).to_pylist())
+
+
+def all_tiles(tree: DatasetTree, slide_ids: Sequence[str]) -> pa.Table | None:
+    """The tiles of all surveyed collections among these slides, by id and number; None where there are none."""
+    parts = []
+    for slide_id in sorted(slide_ids):
+        if tree.slide(slide_id).tiles.exists():
+            table = read_parquet(tree.slide(slide_id).tiles, _SCHEMA).replace_schema_metadata(None)
+            parts.append(table.add_column(0, "slide_id", pa.array([slide_id] * table.num_rows, pa.string())))
+    return pa.concat_tables(parts).combine_chunks() if parts else None
 
 
 def unit_of(slide_id: str, tile: str | None) -> str:

@@ -48,6 +48,7 @@ def seal(
     slides: Iterable[Mapping[str, Any]],
     assignment: Assignment,
     receipts: Mapping[str, Receipt] | None = None,
+    tiles: pa.Table | None = None,
 ) -> dict[str, Any]:
     """Write the index, the tables, the card and, last, ``dataset.json``.
 
@@ -59,6 +60,7 @@ def seal(
             patches out; otherwise the state is the receipt's.
         assignment: split and fold of each patch (``splits.by_slide`` for whole slides).
         receipts: slide id -> receipt; read from the tree by default.
+        tiles: a row a tile of the collections, with ``slide_id`` and ``tile``; None where there are none.
 
     Returns:
         The record, as in ``dataset.json``.
@@ -82,7 +84,7 @@ def seal(
     _require_no_leaks(index, recipe)
     table = _slides_table(rows, used, index)
     record = dataset_record(recipe, index, table, used)
-    return _publish(tree, record, index, table, used)
+    return _publish(tree, record, index, table, used, tiles)
 
 
 def _slide_rows(slides: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -197,6 +199,13 @@ def _slides_table(rows: Sequence[dict[str, Any]], receipts: Mapping[str, Receipt
     return pa.table([_column(name, [row.get(name) for row in complete]) for name in names], names=names)
 
 
+def _tiles_table(tiles: pa.Table, index: pa.Table) -> pa.Table:
+    """The tiles with the number of their patches in the index."""
+    counts = Counter(zip(index["slide_id"].to_pylist(), index["tile"].to_pylist(), strict=True))
+    pairs = zip(tiles["slide_id"].to_pylist(), tiles["tile"].to_pylist(), strict=True)
+    return tiles.append_column("n_patches", pa.array([counts[pair] for pair in pairs], pa.int32()))
+
+
 def _column(name: str, values: list[Any]) -> pa.Array:
     kinds = {type(v) for v in values if v is not None}
     # By name where no slide has a value, so that the tables of two datasets have the same types.
@@ -215,6 +224,7 @@ def _publish(
     index: pa.Table,
     slides: pa.Table,
     receipts: Mapping[str, Receipt],
+    tiles: pa.Table | None,
 ) -> dict[str, Any]:
     data = parquet_bytes(index)
     write_bytes_if_changed(tree.index, data)
@@ -223,6 +233,11 @@ def _publish(
     croissant = render_croissant(record, hashlib.sha256(data).hexdigest(), len(data))
     write_bytes_if_changed(tree.croissant, json_bytes(croissant))
     tables = [tree.index, tree.slides_table, tree.card, tree.croissant]
+    if tiles is None:
+        tree.tiles_table.unlink(missing_ok=True)
+    else:
+        write_bytes_if_changed(tree.tiles_table, parquet_bytes(_tiles_table(tiles, index)))
+        tables.append(tree.tiles_table)
     complete = with_check(
         {
             **record,
