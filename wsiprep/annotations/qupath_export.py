@@ -19,7 +19,7 @@ def write_qupath(annotations: AnnotationSet, labels: Sequence[str], origin_lv0: 
     """A FeatureCollection that QuPath opens and that reads back as the same regions under the same recipe.
 
     The class is the group that the region came from, or its label where it had none, so that the recipe's
-    groups mean the same on the way back. Author and date are ``metadata``, which QuPath keeps; the kind of
+    groups mean the same on the way back. Author and date are ``metadata``; the kind of
     shape stands beside it. Coordinates are float64 in their shortest exact form. Not written: the line of
     the old file.
 
