@@ -152,17 +152,16 @@ class ViaOpenSlide(OpenedSlide):
         return composite_on_white(np.asarray(self._region(origin, level, (box.width_px, box.height_px))))
 
     def _region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
-        """The region as a PIL image; where it is damaged the handle is replaced before the error is raised."""
+        """The region as a PIL image, from a fresh handle where the shared one is broken."""
         slide = self._handle()
         try:
             return slide.read_region(origin, level, size)
         except _OPENSLIDE_ERRORS:
-            # Perhaps another thread's damage broke the handle: a fresh one of our own decides.
+            # Perhaps earlier damage, or another thread's, broke the handle: a fresh one of our own decides.
             fresh = self._reopened()
         try:
             image = fresh.read_region(origin, level, size)
         except _OPENSLIDE_ERRORS as error:
-            self._take_over(slide, self._reopened())
             raise self._fault(error, origin, level, size) from error
         self._take_over(slide, fresh)
         return image
