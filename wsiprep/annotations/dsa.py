@@ -35,8 +35,8 @@ def parse_dsa(path: Path, frame: SlideFrame) -> ParsedFile:  # noqa: ARG001 - on
     A closed polyline is a polygon, with its ``holes``; an open one has no area (counted ``lines``). Rectangles
     and ellipses have a centre, a whole width and height, and a rotation in radians which turns x towards y,
     that is clockwise on the screen, where y points down. Rotated corners and points of circles and ellipses
-    (counted ``ellipses``) are rounded to 1/64 px. Points, arrows, heatmaps, grids of data and image overlays
-    have no area.
+    (counted ``circles`` and ``ellipses``) are rounded to 1/64 px. Points, arrows, heatmaps, grids of data and
+    image overlays have no area.
 
     Raises:
         AnnotationError: with file and line: no DSA annotation, an unknown type of element (a pixelmap, too:
@@ -83,7 +83,7 @@ def _element(file: JsonFile, value: Any, line: int) -> Shape:
     if kind == "polyline" and value.get("closed", False) is not True:
         return Shape(kind, group, (), line, ancestors=ancestors, no_area="lines")
     polygon = _polyline(file, value, line) if kind == "polyline" else (_figure(file, kind, value, line),)
-    marks = (Mark("ellipses"),) if kind in ("circle", "ellipse") else ()
+    marks = (Mark(f"{kind}s"),) if kind in ("circle", "ellipse") else ()
     return Shape(kind, group, (polygon,), line, ancestors=ancestors, marks=marks)
 
 

@@ -28,7 +28,7 @@ def parse_labelme(path: Path, frame: SlideFrame) -> ParsedFile:
     """The shapes of a labelme file.
 
     The group is the shape's ``label``, the name its ``description``. A rectangle has two opposite corners
-    (or all four), a circle its centre and a point on it (:func:`ellipse_ring`, counted ``ellipses``), a mask
+    (or all four), a circle its centre and a point on it (:func:`ellipse_ring`, counted ``circles``), a mask
     is taken pixel by pixel. Points and lines have no area. ``group_id``, ``flags`` and ``imageData`` are not
     read. ``imageWidth`` and ``imageHeight`` have to be the slide's: nothing else says on what the shapes were
     drawn.
@@ -82,7 +82,7 @@ def _shape(file: JsonFile, value: Any, line: int) -> Shape:
     if kind == "mask":
         polygons = _mask(file, value, points, line)
         return Shape(kind, group, polygons, line, name, no_area="" if polygons else "empty_geometries")
-    marks = (Mark("ellipses"),) if kind == "circle" else ()
+    marks = (Mark("circles"),) if kind == "circle" else ()
     return Shape(kind, group, ((_ring(file, kind, points, line),),), line, name, marks=marks)
 
 

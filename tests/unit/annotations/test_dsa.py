@@ -126,7 +126,7 @@ def test_circles_and_ellipses(parse, rotation):
     circle = {"type": "circle", "center": [50, 40, 0], "radius": 6}
     found = parse({"elements": [circle]})
     assert area_of(found).area == pytest.approx(math.pi * 36, rel=0.01)
-    assert [mark.counter for mark in one(found).marks] == ["ellipses"]
+    assert [mark.counter for mark in one(found).marks] == ["circles"]
     ring = np.array(area_of(parse({"elements": [rectangle("ellipse", rotation=rotation)]})).exterior.coords) - [50, 40]
     along = ring @ [math.cos(rotation), math.sin(rotation)]
     across = ring @ [-math.sin(rotation), math.cos(rotation)]

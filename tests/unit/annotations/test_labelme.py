@@ -66,7 +66,7 @@ def test_a_circle_has_a_centre_and_a_point_on_it(parse):
     found = parse(document(shape([[50, 40], [53, 44]], "circle")))
     ring = ring_of(found)
     assert np.abs(np.hypot(*(ring - [50, 40]).T) - 5).max() < 1 / 16
-    assert [mark.counter for mark in found.shapes[0].marks] == ["ellipses"]
+    assert [mark.counter for mark in found.shapes[0].marks] == ["circles"]
 
 
 @pytest.mark.parametrize(
