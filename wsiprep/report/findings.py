@@ -1,4 +1,4 @@
-"""What a person should look at: pairs that may be one slide, cells that cannot be decoded, readers who differ, tiles."""
+"""What a person should look at: possible duplicates, undecodable cells, readers who differ, tiles left out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ LISTED = 200
 
 def duplicates(inputs: Inputs) -> Table | None:
     """Pairs that may be one slide twice; None where there are none."""
-    rows = [
-        (pair["slide_a"], pair["slide_b"], words(pair["kind"]), _bits(pair["distance_bits"]),
-         "yes" if pair["same_patient"] else "no", "yes" if pair["same_split"] else "no", pair["verdict"], pair["reason"])
-        for pair in (inputs.plan or {}).get("duplicates", ())
-    ]  # fmt: skip
+    rows = []
+    for pair in (inputs.plan or {}).get("duplicates", ()):
+        same = ("yes" if pair[name] else "no" for name in ("same_patient", "same_split"))
+        distance = MISSING if pair["distance_bits"] is None else str(pair["distance_bits"])
+        names = (pair["slide_a"], pair["slide_b"], words(pair["kind"]))
+        rows.append((*names, distance, *same, pair["verdict"], pair["reason"]))
     columns = ("slide", "and slide", "are", "bits apart", "same patient", "same split", "verdict", "why")
     return Table.of(columns, rows, limit=LISTED) if rows else None
 
@@ -56,13 +57,8 @@ def collections(inputs: Inputs) -> Table | None:
         tiles = inputs.slides.get(slide_id, {}).get("tiles")
         if tiles:
             tissues = ", ".join(f"{name} {n}" for name, n in tiles["tissues"].items()) or MISSING
-            rows.append(
-                (slide_id, count(tiles["count"]), count(len(tiles["unreadable"])), count(tiles["without_labels"]["count"]),
-                 count(tiles["labels_without_tile"]["count"]), tissues)
-            )  # fmt: skip
+            left_out = [len(tiles["unreadable"])]
+            left_out += [tiles[kind]["count"] for kind in ("without_labels", "labels_without_tile")]
+            rows.append((slide_id, count(tiles["count"]), *map(count, left_out), tissues))
     columns = ("collection", "tiles", "unreadable", "without labels", "labels without tile", "tissues")
     return Table.of(columns, rows, limit=LISTED) if rows else None
-
-
-def _bits(distance: int | None) -> str:
-    return MISSING if distance is None else str(distance)

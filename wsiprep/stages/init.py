@@ -10,22 +10,27 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsiprep.annotations.asap_xml import parse_asap
+from wsiprep.annotations import SlideFrame, parse_annotations
 from wsiprep.artifacts import write_bytes
 from wsiprep.errors import AnnotationError, SlideError, UsageError
-from wsiprep.geometry import spacing_matches
+from wsiprep.geometry import Size, spacing_matches
 from wsiprep.manifest import slug
 from wsiprep.progress import Reporter
 from wsiprep.slides import open_slide
+from wsiprep.stages.labels import frame_of
 from wsiprep.stages.tile import COMMON_GROUPS
 
 SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".dcm")
-ANNOTATION_SUFFIXES = (".xml",)
+ANNOTATION_SUFFIXES = (".xml", ".ndpa", ".geojson", ".json")
 GROUP_PATTERNS = (
     re.compile(r"^(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})"),
     re.compile(r"^(patient_\d{3})", re.IGNORECASE),
 )
 """File names that tell the patient: TCGA's first three fields, CAMELYON17's patient_PPP."""
+
+
+_ANY_SIZE = Size(1 << 30, 1 << 30)
+"""Of slides that cannot be opened: their annotations are read all the same, for the list of groups."""
 
 
 @dataclass(slots=True)
@@ -38,6 +43,8 @@ class _Findings:
     bad_annotations: dict[str, str] = field(default_factory=dict)
     unpaired_annotations: list[str] = field(default_factory=list)
     unannotated: list[str] = field(default_factory=list)
+    series: dict[str, str] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
 
 
 def init_cohort(slides: Path, annotations: Path | None, out: Path, reporter: Reporter, *, force: bool = False) -> str:
@@ -56,7 +63,9 @@ def init_cohort(slides: Path, annotations: Path | None, out: Path, reporter: Rep
     rows = []
     with reporter.task("reading headers", len(files)) as task:
         for path in files:
-            rows.append(_row(path, pairs.pop(_stem(path), None), out, findings))
+            row = _row(path, pairs.pop(_stem(path), None), out, findings)
+            if row is not None:
+                rows.append(row)
             task.advance()
     findings.unpaired_annotations = sorted(str(p) for p in pairs.values())
     write_bytes(targets[0], _manifest_bytes(rows))
@@ -96,18 +105,24 @@ def _stem(path: Path) -> str:
     return stem
 
 
-def _row(path: Path, annotation: Path | None, out: Path, findings: _Findings) -> dict[str, str]:
+def _row(path: Path, annotation: Path | None, out: Path, findings: _Findings) -> dict[str, str] | None:
+    """The slide's row; None for a file that is part of a slide that has one (DICOM: an instance of its series)."""
+    frame = SlideFrame(_ANY_SIZE, name=path.name)
     try:
         with open_slide(path) as slide:
-            spacing = slide.info.spacing
-        findings.spacings[path.name] = None if spacing is None else spacing.mean_um
+            info = slide.info
+        if path.suffix.lower() == ".dcm" and findings.series.setdefault(info.identity, path.name) != path.name:
+            findings.parts.append(f"{path.name}: of {findings.series[info.identity]}")
+            return None
+        findings.spacings[path.name] = None if info.spacing is None else info.spacing.mean_um
+        frame = frame_of(info, path.name)
     except SlideError as error:
         findings.unreadable[path.name] = error.message
     if annotation is None:
         findings.unannotated.append(path.name)
     else:
         try:
-            findings.groups.update(shape.group for shape in parse_asap(annotation).shapes)
+            findings.groups.update(shape.group for shape in parse_annotations(annotation, "auto", frame).shapes)
         except AnnotationError as error:
             findings.bad_annotations[annotation.name] = str(error)
     patient = next((m.group(1) for p in GROUP_PATTERNS if (m := p.match(path.name))), "")
@@ -146,13 +161,14 @@ def _recipe_text(name: str, findings: _Findings) -> str:
         "labels: [tumour]",
         "spacing_um: 1.0" if len(distinct) != 1 else f"downsample: {max(1, round(1.0 / distinct[0]))}",
         f"expect_um: [{', '.join(f'{v:g}' for v in distinct)}]",
+        *(["resample: area   # the scanners' spacings have no common multiple"] if len(distinct) > 1 else []),
         "sampling:",
         "  patch_size_px: 512",
     ]
     if groups:
         lines += [
             "annotations:",
-            "  groups:   # a label, background (subtracted), ignore (255) or drop",
+            "  groups:   # a label, background (subtracted), ignore (255), roi (only inside is annotated) or drop",
             *groups,
             "keep:",
             "  rules:",
@@ -182,6 +198,7 @@ def _summary(targets: list[Path], rows: list[dict[str, str]], findings: _Finding
     for title, names in (
         ("slides without annotation (state none; say normal where you know that)", findings.unannotated),
         ("annotation files without a slide", findings.unpaired_annotations),
+        ("files that belong to a slide listed already", findings.parts),
         ("slides without um/px (fill spacing_um)", [n for n, v in findings.spacings.items() if v is None]),
     ):
         if names:
