@@ -61,7 +61,7 @@ def combine_channels(
     several = depth > 1
     if overlap == "error" and several.any():
         y, x = np.argwhere(several)[0].tolist()
-        names = ", ".join(channels[c] for c in np.flatnonzero(set_in[y, x]))
+        names = ", ".join(channels[c] for c in np.flatnonzero(set_in[y, x]).tolist())
         raise AnnotationError(
             f"several channels are set at one pixel{where}",
             got=f"{int(several.sum())} pixels, the first at x {x}, y {y}: {names}",

@@ -12,10 +12,9 @@ exhaustively and not annotated (255) in a partial one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +23,8 @@ import numpy.typing as npt
 
 from wsiprep.annotations.instance_maps import connected_parts
 from wsiprep.annotations.labelspec import LabelSpec
-from wsiprep.annotations.raster_values import ValueRule, histogram, integers
+from wsiprep.annotations.raster_values import ValueRule, integers
+from wsiprep.annotations.raster_windows import bands, centres, overlaps, steps, weighted
 from wsiprep.annotations.source import Fractions, Ints
 from wsiprep.config import IGNORE
 from wsiprep.errors import AnnotationError, UsageError
@@ -151,7 +151,7 @@ class RasterLabels:
             return codes, ids
         column, row = column[x], row[y]
         left, width = int(column[0]), int(column[-1] - column[0]) + 1
-        for first, last in _bands(row, max(1, BAND_PX // width)):
+        for first, last in bands(row, max(1, BAND_PX // width)):
             rows = row[first:last]
             window = self._read(Box(left, int(rows[0]), width, int(rows[-1] - rows[0]) + 1))
             values = window[np.ix_(rows - rows[0], column - left)]
@@ -205,18 +205,18 @@ class RasterLabels:
         if not len(across) or not len(down):
             return areas
         block = self._plane.block
-        for y, y_end in _steps(top, top + len(down), block.height_px):
-            for x, x_end in _steps(left, left + len(across), block.width_px):
+        for y, y_end in steps(top, top + len(down), block.height_px):
+            for x, x_end in steps(left, left + len(across), block.width_px):
                 values = self._read(Box(x, y, x_end - x, y_end - y))
                 if not any(values.strides) or values.min() == values.max():
                     values = values[:1, :1]
                 codes = self._codes(values)
-                for code, area in _weighted(codes, across[x - left : x_end - left], down[y - top : y_end - top]):
+                for code, area in weighted(codes, across[x - left : x_end - left], down[y - top : y_end - top]):
                     areas[code] = areas.get(code, 0) + area
         return areas
 
     def _read(self, box: Box) -> npt.NDArray[Any]:
-        return integers(self._plane.read(box), self._file)
+        return integers(self._plane.read(box), self._file, x=box.x, y=box.y)
 
     def _codes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         codes, wrong = self._rule.codes(values)
@@ -251,75 +251,3 @@ class RasterLabels:
             fix="say what they are in annotations.raster.values: a label, background or ignore",
             file=self._file,
         )
-
-
-def centres(
-    start: int, length: int, count: int, scale: Fraction, limit: int, cells: int
-) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    """Along one axis: the raster's pixel that holds each centre, and where there is one on the slide.
-
-    Args:
-        start, length: of the grid's box in level-0 pixels.
-        count: pixels of the grid.
-        scale: level-0 pixels per pixel of the raster.
-        limit: the slide's length.
-        cells: the raster's length.
-    """
-    k = np.arange(count, dtype=np.int64)
-    # A centre is centre / (2 count) level-0 pixels from the slide's corner: whole numbers all along.
-    centre = 2 * start * count + (2 * k + 1) * length
-    on_slide = (2 * start * count + (2 * k + 2) * length > 0) & (2 * start * count + 2 * k * length < 2 * limit * count)
-    # A pixel that the border cuts shows the slide's own last pixel where its centre is beyond it.
-    centre = np.where(centre < 0, count, centre)
-    centre = np.where(centre >= 2 * limit * count, (2 * limit - 1) * count, centre)
-    index = (centre * scale.denominator) // (2 * count * scale.numerator)
-    return index, on_slide & (index < cells)
-
-
-def overlaps(start: int, end: int, scale: Fraction, cells: int) -> tuple[int, Ints]:
-    """Along one axis: the raster's first pixel in [start, end), and how much of each lies in it.
-
-    Returns:
-        first pixel, and int64 lengths in 1 / ``scale.denominator`` of a level-0 pixel.
-    """
-    low, high, side = start * scale.denominator, end * scale.denominator, scale.numerator
-    first, last = low // side, min(-(-high // side), cells)
-    edges = np.clip(np.arange(first, max(first, last) + 1, dtype=np.int64) * side, low, high)
-    return first, np.diff(edges)
-
-
-def _bands(row: Ints, most: int) -> Iterator[tuple[int, int]]:
-    """Runs of grid rows whose raster rows span at most ``most`` (one grid row at least)."""
-    first = 0
-    while first < len(row):
-        last = max(first + 1, int(np.searchsorted(row, row[first] + most)))
-        yield first, last
-        first = last
-
-
-def _steps(start: int, end: int, step: int) -> Iterator[tuple[int, int]]:
-    """[start, end) cut at the multiples of ``step``."""
-    while start < end:
-        stop = min((start // step + 1) * step, end)
-        yield start, stop
-        start = stop
-
-
-def _weighted(codes: npt.NDArray[np.uint8], across: Ints, down: Ints) -> Iterator[tuple[int, int]]:
-    """(mask value, exact area) of a window whose columns and rows have integer weights; (1, 1) codes fill it."""
-    if codes.size == 1:
-        yield int(codes[0, 0]), int(across.sum()) * int(down.sum())
-        return
-    # Only border pixels weigh less than the others: at most nine parts of even weight.
-    for top, bottom, high in _runs(down):
-        for left, right, wide in _runs(across):
-            counts = np.rint(histogram(codes[top:bottom, left:right])).astype(np.int64)
-            for code in np.flatnonzero(counts).tolist():
-                yield code, int(counts[code]) * wide * high
-
-
-def _runs(weights: Ints) -> Iterator[tuple[int, int, int]]:
-    """(first, last + 1, weight) of runs of equal weights."""
-    cuts = [0, *(np.flatnonzero(np.diff(weights)) + 1).tolist(), len(weights)]
-    for first, last in pairwise(cuts):
-        yield first, last, int(weights[first])

@@ -52,8 +52,13 @@ def code_of(name: str, spec: LabelSpec) -> int:
     return spec.labels.index(name) + 1
 
 
-def integers(values: Numbers, file: str | Path | None = None) -> Numbers:
+def integers(values: Numbers, file: str | Path | None = None, *, x: int = 0, y: int = 0) -> Numbers:
     """The same numbers as integers; float arrays only where each is a whole number.
+
+    Args:
+        values: (H, W) or (H, W, C).
+        file: for the message.
+        x, y: place of a window in its raster, for the message.
 
     Raises:
         AnnotationError: fractions, NaN, infinity, or a type that holds no numbers.
@@ -70,18 +75,15 @@ def integers(values: Numbers, file: str | Path | None = None) -> Numbers:
         whole = (values == np.rint(values)) & (np.abs(values) < 2.0**53)
     if not whole.all():
         place = np.argwhere(~whole)[0].tolist()
+        number = values[tuple(place)]
         raise AnnotationError(
             "a value of the label raster is no whole number",
-            got=f"{values[tuple(place)]} at {_place(place)}, {int((~whole).sum())} such values",
+            got=f"{number} at x {x + place[1]}, y {y + place[0]}, {int((~whole).sum())} such values in this part",
             expected="labels or ids",
             fix="this is an image or a probability map: name the label raster instead",
             file=file,
         )
     return values.astype(np.int64)
-
-
-def _place(index: list[int]) -> str:
-    return "x {1}, y {0}".format(*index[:2]) if len(index) >= 2 else str(index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +165,8 @@ class ChannelValues:
 
 
 def _labelled(codes: Codes) -> Wrong:
-    return (codes != BACKGROUND) & (codes != IGNORE)
+    labelled: Wrong = (codes != BACKGROUND) & (codes != IGNORE)
+    return labelled
 
 
 def lookup(table: Mapping[int, int], values: Numbers) -> tuple[Codes, Wrong]:
@@ -176,10 +179,11 @@ def lookup(table: Mapping[int, int], values: Numbers) -> tuple[Codes, Wrong]:
                 dense[value], listed[value] = code, True
         # OpenCV looks bytes up several times faster than numpy, and masks have hundreds of megabytes.
         plane = np.ascontiguousarray(values)
-        flat = cv2.LUT(plane.reshape(1, -1), dense).reshape(values.shape)
+        flat: Codes = np.asarray(cv2.LUT(plane.reshape(1, -1), dense), dtype=np.uint8).reshape(values.shape)
         if (histogram(plane)[~listed] == 0).all():
             return flat, np.zeros(values.shape, dtype=bool)
-        return flat, ~listed[values]
+        unlisted: Wrong = ~listed[values]
+        return flat, unlisted
     keys = np.array(sorted(table), dtype=np.int64)
     codes = np.array([table[int(key)] for key in keys], dtype=np.uint8)
     numbers = values.astype(np.int64)

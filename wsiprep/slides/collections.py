@@ -21,13 +21,11 @@ import numpy.typing as npt
 from wsiprep.config.recipe import Collection
 from wsiprep.errors import SlideError, UsageError
 from wsiprep.geometry import Size
-from wsiprep.slides.collection_table import TileFacts, facts_of_tiles, inside
+from wsiprep.slides.collection_names import MAX_TILES, Pattern, apart, check_name, same_folder
+from wsiprep.slides.collection_table import TileFacts, facts_of_tiles
 from wsiprep.slides.collection_tiles import NPY_ERRORS, map_stack, measure, open_tile, tile_of_stack
 from wsiprep.slides.identity import slide_identity
 from wsiprep.slides.protocol import Slide
-
-MAX_TILES = 1_000_000
-_PLACE = "{tile}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +99,28 @@ class TileCollection:
             raise UsageError("the tile belongs to another collection", got=tile.name)
         return tile_of_stack(self._stack, tile.index, tile.identity, self.path)
 
+    def labels_identity(self) -> str:
+        """sha256 (hexadecimal) over the labels of all tiles, "" without any; reads every file of labels.
+
+        Of a stack of masks, ``slide_identity``: its size and both ends.
+
+        Raises:
+            SlideError: a file of labels cannot be read.
+        """
+        labelled = [(tile.name, tile.labels) for tile in self.tiles if tile.labels is not None]
+        if not labelled:
+            return ""
+        if self._stack is not None:
+            return slide_identity(labelled[0][1])
+        digest = hashlib.sha256(b"wsiprep labels 1\n")
+        for name, path in labelled:
+            try:
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise SlideError("the labels of a tile cannot be read", got=error.strerror, file=path) from error
+            digest.update(os.fsencode(name) + b"\0" + content.encode() + b"\n")
+        return digest.hexdigest()
+
     def __enter__(self) -> Self:
         return self
 
@@ -145,64 +165,15 @@ def open_collection(
 # --- folders ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Pattern:
-    """``Images/{tile}.png`` taken apart: the folder searched, text around the name, what follows below it."""
-
-    folder: Path
-    before: str
-    after: str
-    below: Path | None
-
-    @classmethod
-    def of(cls, text: str) -> _Pattern:
-        parts = inside(text).parts
-        k = next(i for i, part in enumerate(parts) if _PLACE in part)
-        before, after = parts[k].split(_PLACE)
-        return cls(Path(*parts[:k]), before, after, Path(*parts[k + 1 :]) if k + 1 < len(parts) else None)
-
-    def name(self, entry: str) -> str | None:
-        """What ``{tile}`` stands for in a file's name, None where it does not match."""
-        fixed = len(self.before) + len(self.after)
-        if len(entry) <= fixed or not entry.startswith(self.before) or not entry.endswith(self.after):
-            return None
-        return entry[len(self.before) : len(entry) - len(self.after)]
-
-    def found_in(self, root: Path) -> tuple[dict[str, Path], list[str]]:
-        """name -> path of what matches, and the entries that do not; hidden files count as those."""
-        folder = root / self.folder
-        try:
-            entries = sorted(os.listdir(folder), key=os.fsencode)
-        except OSError as error:
-            near = sorted(p.name for p in folder.parent.iterdir())[:10] if folder.parent.is_dir() else []
-            raise SlideError(
-                "a folder of the collection cannot be listed", got=error.strerror,
-                expected=f"the folder; beside it: {', '.join(near) or 'nothing'}",
-                fix="correct collection.images, collection.labels or the manifest", file=folder,
-            ) from error  # fmt: skip
-        found: dict[str, Path] = {}
-        other: list[str] = []
-        for entry in entries:
-            name = None if entry.startswith(".") else self.name(entry)
-            path = folder / entry if self.below is None else folder / entry / self.below
-            if name is None or not path.is_file():
-                other.append(entry)
-            else:
-                found[name] = path
-            if len(found) > MAX_TILES:
-                raise SlideError("too many tiles for one collection", got=f"over {MAX_TILES}", file=folder)
-        return found, other
-
-
 def _folder(root: Path, spec: Collection, label_root: Path, *, labels: bool) -> TileCollection:
-    images = _Pattern.of(spec.images)
+    images = Pattern.of(spec.images)
     found, other = images.found_in(root)
     paired: dict[str, Path] = {}
     if spec.labels is not None:
-        pattern = _Pattern.of(spec.labels)
+        pattern = Pattern.of(spec.labels)
         paired, _ = pattern.found_in(label_root)
-        if _same_folder(root / images.folder, label_root / pattern.folder):
-            found, paired = _apart(images, pattern, found, paired)
+        if same_folder(root / images.folder, label_root / pattern.folder):
+            found, paired = apart(images, pattern, found, paired)
             mine = {path.name for path in paired.values()}
             other = [entry for entry in other if entry not in mine]
     if not found:
@@ -216,10 +187,10 @@ def _folder(root: Path, spec: Collection, label_root: Path, *, labels: bool) -> 
     digest = hashlib.sha256(b"wsiprep collection 1\n")
     for name, known in zip(names, facts, strict=True):
         try:
-            _check_name(name, found[name], root)
+            check_name(name, found[name], root)
             own = paired.get(name) if labels else None
             if own is not None:
-                _check_name(name, own, label_root)
+                check_name(name, own, label_root)
             size, identity = measure(found[name])
         except SlideError as error:
             unreadable.append(UnreadableTile(name, error))
@@ -237,34 +208,6 @@ def _folder(root: Path, spec: Collection, label_root: Path, *, labels: bool) -> 
         extra=tuple(other),
         identity=digest.hexdigest(),
     )
-
-
-def _same_folder(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _apart(
-    images: _Pattern, labels: _Pattern, found: dict[str, Path], paired: dict[str, Path]
-) -> tuple[dict[str, Path], dict[str, Path]]:
-    """In one folder a file that fits both patterns (a.png, a_mask.png) belongs to the one with more fixed text."""
-    both = set(found.values()) & set(paired.values())
-    if len(labels.before + labels.after) > len(images.before + images.after):
-        return {name: path for name, path in found.items() if path not in both}, paired
-    return found, {name: path for name, path in paired.items() if path not in both}
-
-
-def _check_name(name: str, path: Path, root: Path) -> None:
-    """Names that a table can hold, and files that lie in the collection."""
-    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in name):
-        raise SlideError(
-            "a tile's name has control characters, or is no UTF-8", got=repr(name), fix="rename it", file=repr(name)
-        )
-    real, base = os.path.realpath(path), os.path.realpath(root)
-    if os.path.commonpath([real, base]) != base:
-        raise SlideError(
-            "a tile is a link that leaves the collection's folder", got=real, expected=f"a file below {base}",
-            fix="copy the file, or name the folder that holds the files", file=path,
-        )  # fmt: skip
 
 
 def _tile(

@@ -65,6 +65,12 @@ def test_a_pixel_that_the_border_cuts_shows_its_part_on_the_slide():
     # The second pixel of the grid has its centre at 12, beyond the slide's 9.
     assert found.mask(grid(0, 0, 16, 8, 2, 1)).tolist() == [[1, 2]]
     assert found.mask(grid(16, 0, 8, 8, 1, 1)).tolist() == [[255]]
+    # The same before the slide's first pixel, and just beyond its last.
+    assert found.mask(grid(-6, -6, 8, 8, 1, 1)).tolist() == [[1]]
+    fine = labels_of(np.array([[1, 2, 7]], np.uint8))
+    assert fine.mask(grid(0, 0, 8, 1, 2, 1)).tolist() == [[0, 255]]
+    assert fine.mask(grid(2, 0, 4, 4, 1, 1)).tolist() == [[0]]
+    assert fine.mask(grid(-3, 0, 4, 1, 1, 1)).tolist() == [[1]]
 
 
 def test_what_no_pixel_of_the_raster_covers_is_not_annotated():
@@ -154,6 +160,9 @@ def test_floats_must_be_whole_numbers(wrong):
     with pytest.raises(AnnotationError, match="whole number") as caught:
         labels_of(values).mask(grid(0, 0, 5, 4))
     assert "x 3, y 2" in caught.value.got
+    with pytest.raises(AnnotationError, match="whole number") as caught:
+        labels_of(values).mask(grid(2, 1, 3, 3))
+    assert "x 3, y 2, 1 such" in caught.value.got
 
 
 def test_types_that_are_no_labels():

@@ -216,6 +216,22 @@ def test_without_annotation_nobody_looks_for_labels(tmp_path):
     assert (found.tiles[0].labels, found.without_labels) == (None, ())
 
 
+def test_the_labels_digest_follows_their_bytes_and_their_tiles(tmp_path):
+    folder_of(tmp_path / "i", "a1", "a2")
+    folder_of(tmp_path / "l", "a1", "a2")
+    spec = Collection(images="i/{tile}.png", labels="l/{tile}.png")
+    before = open_collection(tmp_path, spec)
+    labels_before = before.labels_identity()
+    assert open_collection(tmp_path, spec).labels_identity() == labels_before
+    (tmp_path / "l" / "a1.png").write_bytes((tmp_path / "l" / "a2.png").read_bytes())
+    after = open_collection(tmp_path, spec)
+    assert after.identity == before.identity
+    assert after.labels_identity() != labels_before
+    assert open_collection(tmp_path, spec, labels=False).labels_identity() == ""
+    images, masks = pannuke_like(tmp_path)
+    assert open_collection(images, Collection(), annotation=masks).labels_identity()
+
+
 def test_images_and_masks_in_one_folder(tmp_path):
     folder_of(tmp_path, "a", "a_mask", "b", "b_mask", "notes")
     found = open_collection(tmp_path, Collection(images="{tile}.png", labels="{tile}_mask.png"))
@@ -336,10 +352,14 @@ def test_a_table_of_a_stack_may_leave_out_leading_zeros(tmp_path):
 def test_one_tile_of_a_stack_with_impossible_values_fails_alone(tmp_path):
     stack = np.stack([texture(8, 8, seed=k) for k in range(3)]).astype(np.float32)
     stack[1] /= 255
+    stack[0, 3, 3, 0] = 256
     np.save(tmp_path / "s.npy", stack)
     found = open_collection(tmp_path / "s.npy", Collection())
     with pytest.raises(SlideError, match=r"tile 1 .* no 8-bit image"):
         found.open(found.tiles[1])
+    with pytest.raises(SlideError, match=r"tile 0 .* no 8-bit image") as caught:
+        found.open(found.tiles[0])
+    assert caught.value.got == "256.0, 1 such values"
     assert np.array_equal(pixels_of(found, found.tiles[2]), texture(8, 8, seed=2))
 
 
