@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 
 from wsiprep.annotations.edges import EdgeTable, Floats, from_ring
+from wsiprep.annotations.loops import MAX_POINTS, area_of_loops, loops_of
 from wsiprep.annotations.regions import Area
 from wsiprep.annotations.shapes import Polygon
 
@@ -130,6 +131,9 @@ def _together(parts: list[Area]) -> tuple[Area | None, str]:
 def repair_ring(points: Floats, rule: str) -> RepairedRing:
     """The area that a ring encloses.
 
+    A ring that only touches itself (a hole joined to its outline, loops that meet in a point) becomes an area
+    of its own points; one that crosses itself is cut at the crossings.
+
     Args:
         points: float64 (n, 2), closed or not.
         rule: ``even-odd`` (inside where a ray crosses the ring an odd number of times) or ``non-zero``
@@ -145,7 +149,16 @@ def repair_ring(points: Floats, rule: str) -> RepairedRing:
     polygon = shapely.Polygon(kept)
     if polygon.is_valid:
         return RepairedRing(polygon if polygon.area > 0 else None, repeated, "")
-    return RepairedRing(_enclosed(kept, rule), repeated, shapely.is_valid_reason(polygon))
+    reason = shapely.is_valid_reason(polygon)
+    if len(kept) <= MAX_POINTS:
+        loops = loops_of(kept)
+        if not loops:
+            return RepairedRing(None, repeated, reason)
+        if len(loops) > 1 or len(loops[0]) < len(kept):
+            area = area_of_loops(loops, rule)
+            if area is not None:
+                return RepairedRing(area, repeated, reason)
+    return RepairedRing(_enclosed(kept, rule), repeated, reason)
 
 
 def _without_repeats(points: Floats) -> Floats:

@@ -20,10 +20,11 @@ _CORNERS = 4
 def write_asap(annotations: AnnotationSet, path: str | Path | None = None) -> bytes:
     """ASAP XML of the regions; published under ``path`` where one is given.
 
-    Reading the result under the same recipe gives the same regions: labels, groups, names, kinds and,
-    for rings without holes, the same points bit for bit. ASAP has neither holes nor several outlines in
+    Reading the result under the same recipe gives the same regions: labels, groups, names and, for rings
+    without holes, kinds and the same points in the same order. ASAP has neither holes nor several outlines in
     one annotation; such a region becomes one ring whose parts are joined by lines drawn there and back,
-    which the even-odd and the non-zero rule both undo (counted as repaired on the way in).
+    which the even-odd and the non-zero rule both undo without a new point (counted as repaired on the way
+    in; the rule ``error`` refuses it). A region without a group is written under its label's name.
 
     Returns:
         the bytes, UTF-8, deterministic.

@@ -9,9 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import shapely
-from annotation_files import FILE_FORMATS, HOLE, SIZE, Outline, Picture, Polygon, read_picture
+from annotation_files import FILE_FORMATS, FRAME, HOLE, SIZE, Outline, Picture, Polygon, read_picture
 
-from wsiprep.annotations import FORMATS, LabelMap
+from wsiprep.annotations import FORMATS, LabelMap, read_annotations, read_regions, write_asap, write_regions
 from wsiprep.errors import AnnotationError
 from wsiprep.geometry import Box, PixelGrid
 
@@ -212,3 +212,18 @@ def test_a_picture_without_outlines_is_an_empty_set(tmp_path, name):
     found = read_picture(tmp_path, name, [], GROUPS, LABELS)
     assert found.regions == ()
     assert found.counts["annotations"] == 0
+
+
+@pytest.mark.parametrize("name", FILE_FORMATS)
+def test_what_was_read_can_be_exported_to_asap_and_geojson_and_read_again(tmp_path, asap, name):
+    found = read_picture(tmp_path, name, PICTURE, GROUPS, LABELS)
+    again = tmp_path / "again.xml"
+    write_asap(found, again)
+    imported = read_annotations(again, asap.recipe(GROUPS, LABELS), FRAME)
+    assert [(r.label, r.group, r.name) for r in imported.regions] == [(r.label, r.group, r.name) for r in found.regions]
+    for before, after in zip(found.regions, imported.regions, strict=True):
+        assert after.geometry.equals(before.geometry)
+    np.testing.assert_array_equal(mask_of(imported), mask_of(found))
+    stored = tmp_path / "regions.geojson"
+    stored.write_bytes(write_regions(found, LABELS))
+    assert read_regions(stored) == found
