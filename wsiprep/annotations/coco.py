@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from wsiprep.annotations.edges import Floats, Ints
-from wsiprep.annotations.json_source import MAX_VERTICES, Convert, JsonFile, read_json, shown
+from wsiprep.annotations.json_source import Convert, JsonFile, read_json, shown
+from wsiprep.annotations.json_text import MAX_VERTICES
 from wsiprep.annotations.outlines import MAX_MASK_PX, mask_polygons, runs_mask
 from wsiprep.annotations.regions import SlideFrame
 from wsiprep.annotations.shapes import Mark, ParsedFile, Polygon, Shape, box_ring

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from json.decoder import scanstring  # type: ignore[attr-defined]
@@ -20,13 +20,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from wsiprep.annotations.edges import Floats
+from wsiprep.annotations.json_text import MAX_VERTICES, json_text
 from wsiprep.errors import AnnotationError
-
-MAX_FILE_BYTES = 256 * 1024 * 1024
-MAX_DEPTH = 64
-MAX_VERTICES = 2_000_000
-MAX_VALUES = 10_000_000
-"""Values of any kind in a file: some 60 bytes of memory each while they are Python objects."""
 
 MAX_COORDINATE_PX = 1e7
 """Beyond any slide; keeps areas and pixel indices far from overflow."""
@@ -34,21 +29,7 @@ MAX_COORDINATE_PX = 1e7
 MAX_KEYS = 1000
 """Of an object on the way to a walked array, which has some ten of them."""
 
-_CHUNK = 1 << 20
-_SIGN = np.zeros(256, dtype=bool)
-_SIGN[list(b"[]{},")] = True
-_STEP = np.zeros(256, dtype=np.int8)
-_STEP[list(b"[{")] = 1
-_STEP[list(b"]}")] = -1
 _BLANK = re.compile(r"[ \t\n\r]*")
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"(\xb5/\xfd": "zstandard"}
-_OTHER_UNICODE = {
-    b"\xff\xfe\x00\x00": "UTF-32",
-    b"\x00\x00\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
-
 Spot: TypeAlias = tuple[str, ...]
 """Keys from the top down, ``*`` for the elements of an array."""
 
@@ -172,7 +153,7 @@ def read_json(path: Path, arrays: Mapping[Spot, Callable[[JsonFile], Convert]]) 
             than 10,000,000 values or 2,000,000 points, a key twice in one object.
     """
     file = JsonFile(path)
-    text = _text(file)
+    text = json_text(path)
     walk = _Walk(file, text, {spot: make(file) for spot, make in arrays.items()})
     file.value = walk.whole()
     return file
@@ -187,90 +168,6 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
         return f"a number of {value.bit_length()} bits"
     return json.dumps(value)[:60] if value is None or isinstance(value, bool) else repr(value)[:60]
-
-
-def _text(file: JsonFile) -> str:
-    data = _bytes(file.path)
-    for mark, name in _COMPRESSED.items():
-        if data.startswith(mark):
-            raise file.error("the file is compressed", 1, got=name, expected="JSON", fix="unpack it")
-    for mark, name in _OTHER_UNICODE.items():
-        if data.startswith(mark):
-            raise _encoding(file, 1, name)
-    if b"\x00" in data[:64]:
-        raise _encoding(file, 1, "NUL bytes (UTF-16 or UTF-32?)")
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.strip():
-        raise file.error("the annotation file is empty", 1, expected="JSON", fix="export it again")
-    _refuse_masses(file, data)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _encoding(file, line, f"the byte 0x{data[error.start]:02x}") from error
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise AnnotationError("the file is too large", got=f"{size} bytes",
-                                  expected=f"at most {MAX_FILE_BYTES} bytes", file=path)  # fmt: skip
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise AnnotationError(
-            "there is no such annotation file", got=str(path), fix="correct the manifest's column annotation"
-        ) from error
-    except OSError as error:
-        raise AnnotationError("the annotation file cannot be read", got=error.strerror, file=path) from error
-
-
-def _encoding(file: JsonFile, line: int, got: str) -> AnnotationError:
-    return file.error("the file is not in UTF-8", line, got=got, expected="UTF-8", fix="save it as UTF-8")
-
-
-def _refuse_masses(file: JsonFile, data: bytes) -> None:
-    """Refuse what is too deep or too much by its signs alone, before anything is built of it."""
-    values = leaves = objects = depth = 0
-    last = b""
-    for start, signs in _signs(data):
-        values += signs.count(b",")
-        brackets = last + signs.replace(b",", b"")
-        # Arrays without an array in them: the points, and a few more an object (colours, boxes).
-        leaves += brackets.count(b"[]")
-        objects += brackets.count(b"{") - last.count(b"{")
-        depths = np.cumsum(_STEP[np.frombuffer(brackets, dtype=np.uint8)[len(last) :]], dtype=np.int64) + depth
-        last = brackets[-1:]
-        if len(depths) == 0:
-            continue
-        if int(depths.max()) > MAX_DEPTH:
-            raise file.error("values are nested too deeply", data.count(b"\n", 0, start) + 1,
-                             expected=f"at most {MAX_DEPTH}")  # fmt: skip
-        depth = int(depths[-1])
-    if values > MAX_VALUES:
-        raise file.error("too many values", 1, got=values, expected=f"at most {MAX_VALUES}")
-    if leaves > MAX_VERTICES + 8 * objects:
-        raise file.error("too many vertices", 1, got=leaves, expected=f"at most {MAX_VERTICES}")
-
-
-def _signs(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Brackets and commas that stand outside of strings, chunk by chunk, each with where the chunk begins."""
-    codes = np.frombuffer(data, dtype=np.uint8)
-    in_string, slashes = False, 0
-    for start in range(0, len(codes), _CHUNK):
-        chunk = codes[start : start + _CHUNK]
-        quotes = chunk == ord('"')
-        slash = chunk == ord("\\")
-        if slashes or slash.any():
-            # A quote after an odd number of backslashes is a part of its string.
-            place = np.arange(len(chunk))
-            other = np.maximum.accumulate(np.where(slash, -1 - slashes, place))
-            before = np.concatenate([[slashes], place - other])
-            quotes &= before[:-1] % 2 == 0
-            slashes = int(before[-1])
-        inside = np.logical_xor.accumulate(quotes) ^ in_string
-        in_string = bool(inside[-1])
-        yield start, chunk[_SIGN[chunk] & ~inside].tobytes()
 
 
 class _TwiceError(Exception):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from annotation_files_json import collection, feature
 
-from wsiprep.annotations import json_source
+from wsiprep.annotations import json_source, json_text
 from wsiprep.annotations.json_kinds import json_kind
 from wsiprep.annotations.json_source import JsonFile, read_json
 from wsiprep.annotations.qupath import parse_qupath
@@ -172,7 +172,7 @@ def test_missing_and_large_files_are_refused(tmp_path, monkeypatch):
         parse_qupath(tmp_path / "none.geojson", FRAME)
     with pytest.raises(AnnotationError, match="cannot be read"):
         parse_qupath(tmp_path, FRAME)
-    monkeypatch.setattr(json_source, "MAX_FILE_BYTES", 3)
+    monkeypatch.setattr(json_text, "MAX_FILE_BYTES", 3)
     refusal(tmp_path, "[   ]", "too large")
 
 
@@ -203,7 +203,7 @@ def test_vertices_are_counted_where_they_are_taken(tmp_path, monkeypatch):
 def test_signs_outside_of_strings_are_found_across_chunks(monkeypatch, seed):
     rng = random.Random(seed)
     for _ in range(300):
-        monkeypatch.setattr(json_source, "_CHUNK", rng.choice((1, 2, 3, 7, 64)))
+        monkeypatch.setattr(json_text, "_CHUNK", rng.choice((1, 2, 3, 7, 64)))
         data = bytes(rng.choice(b'"\\[]{},a') for _ in range(rng.randrange(1, 60)))
         wanted, inside, slashes = [], False, 0
         for code in data:
@@ -215,7 +215,7 @@ def test_signs_outside_of_strings_are_found_across_chunks(monkeypatch, seed):
             elif not inside and code in b"[]{},":
                 wanted.append(code)
             slashes = 0
-        assert b"".join(signs for _, signs in json_source._signs(data)) == bytes(wanted)
+        assert b"".join(signs for _, signs in json_text._signs(data)) == bytes(wanted)
 
 
 @pytest.mark.parametrize(
