@@ -80,14 +80,16 @@ def tiny_mask(value: int = 1) -> bytes:
     return stream.getvalue()
 
 
-def tiny_png(width: int, height: int) -> bytes:
-    """A grey PNG, written chunk by chunk."""
+def tiny_png(width: int, height: int, pixels: bytes | None = None) -> bytes:
+    """A grey PNG, written chunk by chunk; ``pixels`` are its rows one after the other, else 1 everywhere."""
+    values = pixels or b"\x01" * (width * height)
+    lines = (values[y * width : (y + 1) * width] for y in range(height))
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    rows = zlib.compress((b"\0" + b"\x01" * width) * height)
+    rows = zlib.compress(b"".join(b"\0" + line for line in lines))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
@@ -192,16 +194,17 @@ def tiger_wsirois(root: Path) -> Path:
 
 
 def tiger_regions(root: Path, *, zenodo: bool = False) -> Path:
-    """The 151 cut-out TCGA regions and, of the other set, a few."""
+    """The 151 cut-out TCGA regions, whose masks hold all values side by side, and, of the other set, a few."""
+    rng = np.random.default_rng(7)
     base = ("" if zenodo else "wsirois/") + "roi-level-annotations"
     for slide in tiger_slides():
         if slide.startswith("TCGA"):
             name = f"{slide}_[34061, 24725, 34077, 24733].png"
-            put(root, f"{base}/tissue-bcss/images/{name}", tiny_png(16, 8))
-            put(root, f"{base}/tissue-bcss/masks/{name}", tiny_png(16, 8))
+            put(root, f"{base}/tissue-bcss/images/{name}", tiny_png(16, 8, rng.bytes(128)))
+            put(root, f"{base}/tissue-bcss/masks/{name}", tiny_png(16, 8, bytes(range(8)) * 16))
     for n in range(60):
         name = f"TC_S01_P{n % 26:06}_C0001_B101_[{n}, 0, {n + 4}, 4].png"
-        put(root, f"{base}/tissue-cells/images/{name}", tiny_png(4, 4))
+        put(root, f"{base}/tissue-cells/images/{name}", tiny_png(4, 4, rng.bytes(16)))
         put(root, f"{base}/tissue-cells/masks/{name}", tiny_png(4, 4))
     put(root, f"{base}/tissue-cells/tiger-coco.json", b"{}")
     return root

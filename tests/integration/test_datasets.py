@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dataset_layouts as layouts
+import numpy as np
 import pytest
 
 from wsiprep.annotations.imagescope import parse_imagescope
@@ -363,6 +364,28 @@ def test_tiger_regions_as_collections(miniature: Miniature, check: Callable[...,
     assert values[0] == "ignore"
     assert values[2] == values[6] == "stroma"
     assert recipe.sampling.kind == "grid"
+
+
+def test_tiger_regions_become_patches(miniature: Miniature, check: Callable[..., Checked], tmp_path: Path) -> None:
+    """From the check to the shard: 0 is 255, stroma and inflamed stroma are one label, so is what was padded."""
+    import zarr
+
+    out = tmp_path / "out"
+    check("tiger_wsirois", miniature("tiger-zenodo"), "--drop-disputed", "--out", out)
+    assert set(read_exclusions(out / "exclude.csv")) == {"tissue-cells"}
+    with_recipe = ["-r", str(out / "recipe.yaml"), "-o", str(out), "--set", "sampling.patch_size_px=16"]
+    with_recipe += ["--log-format", "none"]
+    for slide_id in ("tissue-bcss", "tissue-cells"):
+        assert main(["survey", slide_id, *with_recipe, "--strict"]) == 0
+    assert main(["plan", *with_recipe]) == 0
+    assert main(["pack", "tissue-bcss", *with_recipe]) == 0
+    (shard,) = (out / "shards" / "tissue-bcss").glob("*.zarr")
+    masks = zarr.open_group(shard, mode="r")["mask"][:]
+    assert masks.shape == (151, 16, 16)
+    #           0    1  2  3  4  5  6  7 of the release
+    labels = [255, 1, 2, 3, 4, 5, 2, 6]
+    assert (masks[:, :8] == np.array(labels * 2, np.uint8)).all()
+    assert (masks[:, 8:] == 255).all()
 
 
 def test_tiger_rotated_regions_are_named(copy: Miniature, check: Callable[..., Checked]) -> None:
