@@ -154,6 +154,11 @@ def open_collection(
     """
     place = Path(path)
     if place.is_dir():
+        if annotation is not None and labels and spec.labels is None:
+            raise SlideError(
+                "the manifest names labels, and the recipe does not say which belong to which tile",
+                got=str(annotation), expected="collection: {labels: ...}, such as Labels/{tile}.png", file=place,
+            )  # fmt: skip
         return _folder(place, spec, Path(annotation) if annotation is not None else place, labels=labels)
     if place.suffix.lower() == ".npy" and place.is_file():
         return _stack(place, spec, Path(annotation) if annotation is not None and labels else None)

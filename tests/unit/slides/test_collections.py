@@ -232,6 +232,16 @@ def test_the_labels_digest_follows_their_bytes_and_their_tiles(tmp_path):
     assert open_collection(images, Collection(), annotation=masks).labels_identity()
 
 
+def test_labels_of_the_manifest_need_a_pattern_in_the_recipe(tmp_path):
+    folder_of(tmp_path / "i", "a")
+    folder_of(tmp_path / "l", "a")
+    with pytest.raises(SlideError, match="which belong to which tile"):
+        open_collection(tmp_path / "i", Collection(), annotation=tmp_path / "l")
+    assert open_collection(tmp_path / "i", Collection(), annotation=tmp_path / "l", labels=False).tiles
+    found = open_collection(tmp_path / "i", Collection(labels="{tile}.png"), annotation=tmp_path / "l")
+    assert found.tiles[0].labels == tmp_path / "l" / "a.png"
+
+
 def test_images_and_masks_in_one_folder(tmp_path):
     folder_of(tmp_path, "a", "a_mask", "b", "b_mask", "notes")
     found = open_collection(tmp_path, Collection(images="{tile}.png", labels="{tile}_mask.png"))
