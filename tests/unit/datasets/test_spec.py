@@ -15,10 +15,10 @@ from wsiprep.config.dataset import (
     Fact,
     GroupRule,
     Items,
-    Licence,
     licence_record,
     places_of,
 )
+from wsiprep.config.licence import Licence
 from wsiprep.errors import RecipeError
 
 LAYOUT: dict[str, Any] = {"items": [{"path": "{slide}.tif"}]}
