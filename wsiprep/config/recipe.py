@@ -49,7 +49,7 @@ class RasterLabels(Section):
     instances: bool = Field(False, description="values are ids of instances (0 is none), all of the label given below")
     label: str | None = Field(None, description="the label of every instance of an instance map without classes")
     variable: str = Field("inst_map", description="variable of a .mat file")
-    spacing_um: Positive | None = Field(None, description="um/px of the raster where its file says none")
+    spacing_um: Positive | None = Field(None, description="um/px of the raster, in place of what its file says")
 
 
 class Annotations(Section):
@@ -62,7 +62,12 @@ class Annotations(Section):
         default_factory=dict,
         description="group in the file -> a label of this recipe, or background (subtracted after the "
         'union), ignore (255), roi (only inside is annotated) or drop (left out, counted). The group "" '
-        "stands for shapes without one. Groups named like a label map to it.",
+        "stands for shapes without one. Groups named like a label, background, ignore or roi map to that.",
+    )
+    origin: Literal["bounds", "slide"] = Field(
+        "bounds",
+        description="where GeoJSON counts from on slides with a scanned part (MIRAX, Leica): its corner, as QuPath "
+        "writes it, or the corner of the slide",
     )
     unknown_group: Literal["error", "drop"] = Field("error", description="a group that is not mapped")
     invalid_rings: Literal["even-odd", "non-zero", "error"] = Field(
@@ -406,8 +411,9 @@ class Recipe(Section):
 
     @property
     def group_map(self) -> dict[str, str]:
-        """group -> label, background, ignore or drop; a group named like a label maps to it."""
-        return {name: name for name in self.labels} | dict(self.annotations.groups)
+        """group -> label, background, ignore, roi or drop; a group named like one of the first four maps to it."""
+        own = {name: name for name in (*self.labels, "background", "ignore", "roi")}
+        return own | dict(self.annotations.groups)
 
     def for_source(self, source: str | None) -> Recipe:
         """This recipe with the overrides of one source applied."""

@@ -61,9 +61,10 @@ class SlideLabels:
     changes: Changes | None = None
 
 
-def frame_of(info: SlideInfo, name: str) -> SlideFrame:
-    """What a reader of annotations may know of the slide."""
-    return SlideFrame(info.size, info.spacing, name, info.properties, info.bounds)
+def frame_of(info: SlideInfo, name: str, recipe: Recipe | None = None) -> SlideFrame:
+    """What a reader of annotations may know of the slide; its bounds only where annotations count from them."""
+    bounds = None if recipe is not None and recipe.annotations.origin == "slide" else info.bounds
+    return SlideFrame(info.size, info.spacing, name, info.properties, bounds)
 
 
 def labels_of_slide(row: SlideRow, recipe: Recipe, info: SlideInfo, folder: SlideFolder | None = None) -> SlideLabels:
@@ -78,7 +79,7 @@ def labels_of_slide(row: SlideRow, recipe: Recipe, info: SlideInfo, folder: Slid
     Raises:
         AnnotationError: a file is missing, damaged, or says what the recipe does not know.
     """
-    frame = frame_of(info, Path(row.slide).name)
+    frame = frame_of(info, Path(row.slide).name, recipe)
     if row.annotation is not None and is_raster_file(require_annotation(row.annotation), recipe):
         return _raster(row, recipe, frame)
     annotations, facts = _layered(row, recipe, frame)
@@ -100,7 +101,7 @@ def packed_labels(
     if known["kind"] == RASTER:
         path = require_annotation(str(row.annotation))
         require_same(path, known["digest"])
-        return open_raster(path, recipe, frame_of(info, Path(row.slide).name), known["state"])
+        return open_raster(path, recipe, frame_of(info, Path(row.slide).name, recipe), known["state"])
     return LabelMap(read_regions(folder.regions).regions, recipe.labels, known["state"], info.size)
 
 

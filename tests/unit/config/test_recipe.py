@@ -34,7 +34,8 @@ def test_kept_labels_are_listed_once_in_order() -> None:
 
 def test_groups_named_like_a_label_map_to_it() -> None:
     recipe = made(annotations={"groups": {"_0": "tumour", "hole": "background"}})
-    assert recipe.group_map == {"tumour": "tumour", "stroma": "stroma", "_0": "tumour", "hole": "background"}
+    own = {name: name for name in ("tumour", "stroma", "background", "ignore", "roi")}
+    assert recipe.group_map == own | {"_0": "tumour", "hole": "background"}
 
 
 def test_sources_override_spacing_and_groups() -> None:
