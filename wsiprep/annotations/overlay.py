@@ -62,15 +62,30 @@ class Overlay:
         return result
 
     def dissolved(self, chosen: Ints | npt.NDArray[np.bool_]) -> Area | None:
-        """The chosen faces as one area whose outer edges are the faces' own; None for no face."""
+        """The chosen faces as one valid area whose outer edges are the faces' own; None for nothing but rounding.
+
+        Raises:
+            AnnotationError: coordinates so ill-conditioned that the faces do not join.
+        """
         some = self.faces[chosen]
-        if len(some) == 0:
-            return None
         try:
-            whole: Area = shapely.coverage_union_all(some)
-        except shapely.errors.GEOSException as error:
-            raise _failed(error) from error
-        return _plain(whole)
+            whole = shapely.coverage_union_all(some)
+        except shapely.errors.GEOSException:
+            # Faces that are all rounding, thinner than float64 resolves, are refused here but not there.
+            whole = _united(some)
+        whole = _plain(whole if whole.is_valid else _united(some))
+        if whole.area <= NOISE_PX * whole.length:
+            return None
+        if not whole.is_valid:
+            raise _failed(shapely.is_valid_reason(whole))
+        return whole
+
+
+def _united(faces: npt.NDArray[np.object_]) -> shapely.Geometry:
+    try:
+        return shapely.union_all(faces)
+    except shapely.errors.GEOSException as error:
+        raise _failed(error) from error
 
 
 def overlay(areas: Sequence[shapely.Geometry]) -> Overlay:
@@ -136,11 +151,16 @@ def fit_for_masks(cut: Overlay, areas: Sequence[shapely.Geometry]) -> Overlay:
         faulty = turned | ~shapely.is_valid(faces)
         if not faulty.any():
             # Faces that stay simple and keep their orientation overlap only where the outer border crosses itself.
-            leaning = Overlay(faces, cut.face, cut.area)
-            whole = leaning.dissolved(np.arange(len(faces)))
-            return leaning if whole is not None and whole.is_valid else cut
+            return Overlay(faces, cut.face, cut.area) if _fit_together(faces) else cut
         moved &= ~np.isin(_keys(points), _keys(shapely.get_coordinates(cut.faces[faulty])))
     return cut
+
+
+def _fit_together(faces: npt.NDArray[np.object_]) -> bool:
+    try:
+        return bool(shapely.coverage_union_all(faces).is_valid)
+    except shapely.errors.GEOSException:
+        return False
 
 
 def _keys(points: Floats) -> npt.NDArray[np.complex128]:

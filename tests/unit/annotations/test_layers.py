@@ -77,6 +77,16 @@ def test_a_region_that_is_cut_in_two_stays_one_region():
     ]  # fmt: skip
 
 
+def test_outlines_that_leave_faces_thinner_than_float64():
+    """Found by hypothesis: the second layer's crossings with the cut edges of the first leave such a face."""
+    thin = shapely.Polygon([(2.5, -0.625), (0.125, 0), (0, 0)])
+    wide = shapely.Polygon([(0, -0.75), (12.625, 0), (12.5, 13.375), (0, 8.75)])
+    one, two = layer(Region("tumour", wide)), layer(Region("tumour", thin))
+    found = apply_corrections(layer(Region("tumour", thin)), [("one", one), ("two", two)], LABELS)
+    assert all(r.geometry.is_valid for r in found.regions)
+    assert sum(r.geometry.area for r in found.regions) == pytest.approx(wide.union(thin).area, abs=1e-4)
+
+
 def test_nothing_to_correct_and_nothing_corrected():
     base = layer(region("tumour", 0, 0, 4, 4), annotations=1)
     assert apply_corrections(base, [], LABELS) == base
