@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ from wsiprep.slides.protocol import (
 
 INTEGRAL_TOLERANCE = 1e-9
 """How far OpenSlide's downsample may be from the integer factor for its read to be the stored pixels."""
+
+_NDPI_LENS = 65421
 
 _OPENSLIDE_ERRORS = (openslide.OpenSlideError, OSError, ValueError)
 _DISK_FAULTS = tuple(os.strerror(code) for code in (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ETIMEDOUT))
@@ -81,10 +84,12 @@ class ViaOpenSlide(OpenedSlide):
         ]
         mpp = (number(properties.get(name)) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
         kept = allowed(properties)
+        corners = _region_corners(properties)
+        stored = _ndpi_sizes(self._path) if properties.get(openslide.PROPERTY_NAME_VENDOR) == "hamamatsu" else None
         return SlideInfo(
             size=sizes[0],
             levels=tuple(
-                _exact(level, own)
+                _exact(level, own, corners, stored)
                 for level, own in zip(pyramid(sizes, tiles, str(self._path)), slide.level_downsamples, strict=True)
             ),
             spacing=(ome and ome.spacing) or believable_spacing(*mpp),
@@ -210,8 +215,43 @@ class ViaOpenSlide(OpenedSlide):
             slide.close()
 
 
-def _exact(level: Level, own_downsample: float) -> Level:
-    """The level, without its factor where OpenSlide would resample it."""
-    if level.factor is not None and abs(own_downsample - level.factor) <= INTEGRAL_TOLERANCE:
-        return level
-    return replace(level, factor=None, size=level.stored_size)
+def _exact(level: Level, own_downsample: float, corners: list[tuple[int, int]], stored: set[Size] | None) -> Level:
+    """The level, without its factor where what OpenSlide gives are not the pixels of the file at their places.
+
+    Args:
+        own_downsample: OpenSlide resamples where this is not an integer.
+        corners: of the scanned regions at level 0. OpenSlide cuts their places at lower levels off to whole pixels.
+        stored: sizes of the levels that the file holds, None where it holds all that OpenSlide lists.
+    """
+    factor = level.factor
+    exact = (
+        factor is not None
+        and abs(own_downsample - factor) <= INTEGRAL_TOLERANCE
+        and all(x % factor == 0 and y % factor == 0 for x, y in corners)
+        and (stored is None or level.stored_size in stored)
+    )
+    return level if exact else replace(level, factor=None, size=level.stored_size)
+
+
+def _region_corners(properties: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Corners of the scanned regions (``openslide.region[i].x`` and ``.y``: Leica, MIRAX)."""
+    found: list[tuple[int, int]] = []
+    while f"openslide.region[{len(found)}].x" in properties:
+        sides = (number(properties.get(f"openslide.region[{len(found)}].{side}")) or 0 for side in "xy")
+        x, y = (int(v) for v in sides)
+        found.append((x, y))
+    return found
+
+
+def _ndpi_sizes(path: Path) -> set[Size] | None:
+    """The levels that an NDPI holds; OpenSlide adds others, decoded at 1/2, 1/4 and 1/8 of their size.
+
+    None for what is no TIFF (VMS, VMU).
+    """
+    try:
+        with tifffile.TiffFile(path) as tif:
+            every: list[Any] = list(tif.pages)
+            pages = [page for page in every if _NDPI_LENS in page.tags and page.tags[_NDPI_LENS].value > 0]
+            return {Size(int(page.imagewidth), int(page.imagelength)) for page in pages} or None
+    except TIFF_PARSE_ERRORS:
+        return None
