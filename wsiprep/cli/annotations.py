@@ -51,8 +51,7 @@ def show_file(
     from wsiprep.stages.rows import recipe_for
 
     recipe = recipe_for(recipe_path, overrides, None) if recipe_path is not None or overrides else None
-    backend = "auto" if recipe is None else recipe.backend
-    frame = annotations.frame_for(slide, annotations.read_size(size) if size else None, backend)
+    frame = annotations.frame_for(slide, annotations.read_size(size) if size else None, recipe)
     facts = annotations.show(annotations.require_outlines(file), frame, recipe)
     click.echo(annotations.as_json(facts) if as_json else "\n".join(annotations.lines_of(facts)))
 
@@ -100,7 +99,7 @@ def compare(
         if len(what) != 2:
             raise UsageError("compare takes an old and a new file, or --dataset", got=" ".join(what) or "nothing")
         old, new = (annotations.require_outlines(Path(name)) for name in what)
-        frame = annotations.frame_for(slide, annotations.read_size(size) if size else None, recipe.backend)
+        frame = annotations.frame_for(slide, annotations.read_size(size) if size else None, recipe)
         outside = cast(Literal["exhaustive", "partial"], state)
         changes = annotations.compare_files(old, new, recipe, annotations.require_frame(frame), (outside, outside))
         found[f"{old.name} -> {new.name}"] = annotations.facts_of(changes)

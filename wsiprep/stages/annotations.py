@@ -31,7 +31,7 @@ _UNBOUNDED = Size(10_000_000, 10_000_000)
 """Size of a slide that nobody named: the limit of coordinates in every format."""
 
 
-def frame_for(slide: Path | None, size: Size | None, backend: str) -> SlideFrame | None:
+def frame_for(slide: Path | None, size: Size | None, recipe: Recipe | None) -> SlideFrame | None:
     """What a command was told of the slide: its file, or its size alone, or nothing.
 
     Raises:
@@ -41,8 +41,8 @@ def frame_for(slide: Path | None, size: Size | None, backend: str) -> SlideFrame
     if slide is not None and size is not None:
         raise UsageError("give one of --slide and --size", got=f"{slide} and {size.width_px}x{size.height_px}")
     if slide is not None:
-        with open_slide(slide, backend) as opened:
-            return frame_of(opened.info, slide.name)
+        with open_slide(slide, "auto" if recipe is None else recipe.backend) as opened:
+            return frame_of(opened.info, slide.name, recipe)
     return None if size is None else SlideFrame(size)
 
 

@@ -15,6 +15,7 @@ from wsiprep.artifacts import DatasetTree, read_json, write_bytes
 from wsiprep.config import Recipe
 from wsiprep.errors import StoreError, UsageError
 from wsiprep.progress import Reporter
+from wsiprep.stages.rows import recipe_of_tree
 from wsiprep.stages.tables import numbers
 from wsiprep.store.tables import read_parquet
 
@@ -56,7 +57,7 @@ def export_slide(tree: DatasetTree, slide_id: str, wanted: Format, *, patches: b
     if patches:
         annotations = replace(annotations, regions=(*annotations.regions, *kept_patches(tree, slide_id)))
     labels = read_json(tree.slide(slide_id).regions)["wsiprep"]["labels"]
-    return _bytes(annotations, labels, _origin(record, wanted), wanted)
+    return _bytes(annotations, labels, _origin(record, tree, wanted), wanted)
 
 
 def export_dataset(tree: DatasetTree, folder: Path, wanted: Format, reporter: Reporter, *, patches: bool) -> list[Path]:
@@ -121,9 +122,9 @@ def _bytes(annotations: AnnotationSet, labels: Sequence[str], origin: tuple[int,
     raise UsageError("an unknown format", got=wanted, expected=", ".join(SUFFIX))
 
 
-def _origin(record: Mapping[str, Any], wanted: Format) -> tuple[int, int]:
+def _origin(record: Mapping[str, Any], tree: DatasetTree, wanted: Format) -> tuple[int, int]:
     """The corner of what QuPath shows of the slide; ASAP shows the whole plane."""
-    if wanted == "asap":
+    if wanted == "asap" or (tree.recipe.exists() and recipe_of_tree(tree).annotations.origin == "slide"):
         return (0, 0)
     if "bounds" not in record:
         raise StoreError(
