@@ -61,9 +61,7 @@ def command(
         if patches:
             raise UsageError("only a dataset has patches", got=str(source), fix="name the dataset's folder")
         recipe = recipe_for(recipe_path, overrides, None)
-        frame = frame_for(
-            None if slide is None else Path(slide), None if size is None else read_size(size), recipe.backend
-        )
+        frame = frame_for(Path(slide) if slide else None, read_size(size) if size else None, recipe)
         data = export.export_file(require_outlines(source), recipe, require_frame(frame), kind)
     write_bytes(output, data)
     click.echo(str(output))

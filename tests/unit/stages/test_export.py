@@ -54,6 +54,10 @@ def same(found: AnnotationSet) -> list[tuple[object, ...]]:
     ]
 
 
+def without_kind(found: AnnotationSet) -> list[tuple[object, ...]]:
+    return [(*row[:3], *row[4:]) for row in same(found)]
+
+
 def read_back(folder: Path, data: bytes, name: str, frame: SlideFrame = FRAME) -> AnnotationSet:
     path = folder / name
     path.write_bytes(data)
@@ -108,7 +112,7 @@ def test_qupath_counts_from_the_corner_of_the_scanned_part(tmp_path: Path) -> No
     frame = SlideFrame(Size(4000, 3000), bounds=Box(1000, 500, 2000, 2000))
     found = read_back(tmp_path, data, "a.geojson", frame)
     assert found.counts["shifted_by_bounds"] == 3
-    assert same(found) == same(some())
+    assert without_kind(found) == without_kind(some())
     asap = read_back(tmp_path, export.export_slide(tree, "a", "asap"), "a.xml", frame)
     assert asap.regions[0].geometry.equals(HOLED)
 
@@ -174,7 +178,9 @@ def test_geojson_export_and_import_are_the_identity(tmp_path_factory: Any, found
     folder = tmp_path_factory.mktemp("identity")
     frame = SlideFrame(Size(9000, 9000), bounds=Box(*corner, 8000, 8000))
     again = read_back(folder, write_qupath(found, LABELS, corner), "a.geojson", frame)
-    assert same(again) == same(found)
+    # A file that counts from the corner is not marked as wsiprep's own, and kinds are read of those alone.
+    assert without_kind(again) == without_kind(found)
+    assert any(corner) or same(again) == same(found)
 
 
 @pytest.fixture
