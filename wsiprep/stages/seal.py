@@ -189,12 +189,22 @@ def _slide(row: SlideRow, state: Mapping[str, Any], receipt: Receipt | None, tre
         "annotation_state": row.annotation_state,
         "stain_type": row.stain_type,
         "identity": record.get("identity"),
-        "spacing_file_um": spacing.get("file"),
-        "spacing_override_um": spacing.get("override"),
+        "spacing_file_um": _axis(spacing.get("file"), 0),
+        "spacing_file_y_um": _axis(spacing.get("file"), 1),
+        "spacing_override_um": _axis(spacing.get("override"), 0),
+        "spacing_override_y_um": _axis(spacing.get("override"), 1),
         "spacing_patch_um": spacing.get("patch"),
+        "spacing_patch_y_um": spacing.get("patch_y"),
         "backend_requested": backend.get("requested"),
         "backend_used": backend.get("used"),
         "damaged": len(receipt.provenance.get("damaged", ())) if receipt is not None else 0,
     }
     # Columns of the manifest that wsiprep does not know pass through; they do not overwrite what it says.
     return own | {k: v for k, v in row.extra.items() if k not in own}
+
+
+def _axis(spacing: float | Sequence[float] | None, axis: int) -> float | None:
+    """um/px along one axis of what a record says: one number for square pixels, two otherwise."""
+    if spacing is None or isinstance(spacing, int | float):
+        return spacing
+    return float(spacing[axis])
