@@ -219,3 +219,12 @@ def test_many_large_ellipses_are_refused(scope, monkeypatch):
     monkeypatch.setattr(xml_stream, "MAX_VERTICES", 2000)
     with pytest.raises(AnnotationError, match="too many vertices"):
         scope(layer(*(region(((0, 0), (100_000, 100_000)), kind=2) for _ in range(2))))
+
+
+def test_a_named_layer_is_not_one_without_a_name(scope):
+    groups = {"": "tumour", "Normal": "background"}
+    found = scope(layer(region(SQUARE, ""), name="Normal"), layer(region(SQUARE, "")), groups=groups)
+    assert [r.label for r in found.regions] == ["background", "tumour"]
+    with pytest.raises(AnnotationError) as caught:
+        scope(layer(region(SQUARE, ""), name="Norm"), groups=groups)
+    assert caught.value.got.startswith("'Norm'")
