@@ -36,7 +36,8 @@ def parse_imagescope(path: Path, frame: SlideFrame) -> ParsedFile:  # noqa: ARG0
     Type 0 is an outline (a Region without a Type is taken for one, counted ``untyped_regions``). A rectangle
     has four corners or two opposite ones. An ellipse has two opposite corners of its box, or all four, and
     becomes a polygon (:func:`ellipse_ring`, counted ``ellipses``); with more points these are its outline.
-    Arrows and rulers have no area. Outlines inside outlines are outlines, never holes. NegativeROA 1 makes a shape ``negative`` in its layer.
+    Arrows and rulers have no area. Outlines inside outlines are outlines, never holes. NegativeROA 1 makes a
+    shape ``negative`` in its layer.
 
     Raises:
         AnnotationError: with file and line: everything that is not ImageScope's, unknown types of region.
