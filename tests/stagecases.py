@@ -145,11 +145,8 @@ def polygon_mask(corners: Sequence[tuple[float, float]], cell: Mapping[str, int]
     points = [(round(a * unit) * 2 * side, round(b * unit) * 2 * side) for a, b in corners]
     assert all(a * unit == round(a * unit) for corner in corners for a in corner)
     odd = np.zeros((side, side), np.bool_)
-    for (x1, y1), (x2, y2) in zip(points, [*points[1:], points[0]], strict=True):
-        if y1 == y2:
-            continue
-        if y1 > y2:
-            x1, y1, x2, y2 = x2, y2, x1, y1
+    for edge in zip(points, [*points[1:], points[0]], strict=True):
+        (x1, y1), (x2, y2) = sorted(edge, key=lambda point: point[1])
         odd ^= (y1 <= y) & (y < y2) & (x1 * (y2 - y1) + (y - y1) * (x2 - x1) <= x * (y2 - y1))
     return odd
 

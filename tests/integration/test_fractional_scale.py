@@ -79,7 +79,7 @@ def _overlap(marker: tuple[int, int, int, int], row: dict[str, int]) -> int:
 def test_refused_without_resample(tmp_path: Path, file_um: float, wanted_um: float) -> None:
     write_slide(tmp_path / "s.tif", texture(200, 200), file_um)
     made = case(tmp_path, [{"slide_id": "s", "slide": "s.tif"}], spacing_um=wanted_um, sampling={"patch_size_px": SIDE})
-    with pytest.raises(SpacingError, match="no integer multiple|not an integer multiple"):
+    with pytest.raises(SpacingError, match="not an integer multiple"):
         made.survey()
 
 

@@ -164,7 +164,8 @@ def decide_slide(row: SlideRow, record: Mapping[str, Any], recipe: Recipe, tree:
         decisions,
         recipe,
         annotated=annotated,
-        source_factor=round(record["scale"][0]) if pixels["from_stored"] else 1,
+        # Boxes and whole slides have no scale in common, and are read from level 0.
+        source_factor=round(record["scale"][0]) if pixels["from_stored"] and record["scale"] else 1,
         lesions=lesions,
     )
     return DecidedSlide(row, record, candidates, decisions, summary)
