@@ -103,7 +103,11 @@ def _feature(region: Region, colours: dict[str, tuple[int, int, int]]) -> dict[s
         "kind": region.kind,
         "line": region.line,
     }
-    properties |= {key: value for key, value in (("author", region.author), ("date", region.date)) if value}
+    properties |= {
+        key: value
+        for key, value in (("author", region.author), ("date", region.date), ("layer", region.layer))
+        if value
+    }
     return {"type": "Feature", "geometry": _geometry(region.geometry), "properties": properties}
 
 
@@ -136,6 +140,7 @@ def _region(feature: dict[str, Any], allowed: tuple[str, ...]) -> Region:
         line=None if line is None else int(line),
         author=str(properties.get("author", "")),
         date=str(properties.get("date", "")),
+        layer=str(properties.get("layer", "")),
     )
 
 

@@ -54,7 +54,7 @@ def apply_corrections(
         _check_labels(found, labels)
     regions, counts, notes = base.regions, Counter(base.counts), list(base.notes)
     for name, layer in corrections:
-        regions, events = _painted(regions, layer.regions)
+        regions, events = _painted(regions, tuple(replace(region, layer=name) for region in layer.regions))
         counts.update({f"{name}:{rule}": count for rule, count in (*layer.counts.items(), *sorted(events.items()))})
         notes += [f"{name}: {note}" for note in layer.notes]
         notes += [f"{name}: {count} {rule} of earlier layers" for rule, count in sorted(events.items())]

@@ -37,6 +37,7 @@ class Region:
         line: 1-based line of the file that it starts on, None where the format has no lines.
         author: who drew it, "" where the file does not say.
         date: when, as the file says.
+        layer: name of the correction that it comes from; "" for the base.
     """
 
     label: str
@@ -47,6 +48,7 @@ class Region:
     line: int | None = None
     author: str = ""
     date: str = ""
+    layer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

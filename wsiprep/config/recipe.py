@@ -314,7 +314,7 @@ class Recipe(Section):
         0.05, description="share of a slide's cells that may be undecodable (left out, listed) before the slide fails"
     )
     mix_pixels: bool = Field(False, description="allow stored levels and area means in one dataset")
-    backend: Literal["auto", "tiff", "openslide", "tiffslide"] = Field("auto", description="slide reader")
+    backend: Literal["auto", "tiff", "openslide", "tiffslide", "image"] = Field("auto", description="slide reader")
     annotations: Annotations = Annotations()
     collection: Collection = Collection()
     tissue: Tissue = Tissue()

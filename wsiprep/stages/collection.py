@@ -89,6 +89,8 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
         "backend": {"requested": recipe.backend, "used": "collection", "note": "ready-cut tiles"},
         "vendor": "collection",
         "compression": "unknown",
+        "icc_digest": "",
+        "bounds": None,
         "spacing_um": scale.to_dict(),
         "scale": None if scale.cells is None else [float(scale.cells.x), float(scale.cells.y)],
         "pixels": {"from_stored": source.from_stored, "source_level": source.source_level},

@@ -7,6 +7,7 @@ Rasters stay where they are: survey records their digest, and pack refuses anoth
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from wsiprep.annotations.agreement import agreement
 from wsiprep.annotations.compare import Changes, Reading, changed_areas
 from wsiprep.annotations.layers import apply_corrections, combine_readings
 from wsiprep.annotations.raster_files import is_raster, open_raster
-from wsiprep.artifacts import SlideFolder
+from wsiprep.artifacts import SlideFolder, read_json
 from wsiprep.config import Recipe
 from wsiprep.errors import AnnotationError, WsiprepError
 from wsiprep.manifest import SlideRow
@@ -204,12 +205,14 @@ def _changes(
         before = folder.regions.read_bytes()
         if before == data:
             return None
-        old = read_regions(folder.regions)
-    except (OSError, WsiprepError):
+        old = Reading(
+            read_regions(folder.regions),
+            tuple(json.loads(before)["wsiprep"]["labels"]),
+            read_json(folder.record)["annotation"]["state"],
+        )
+    except (OSError, WsiprepError, LookupError, TypeError, ValueError):
         # A first survey, or one that a kill or another version left half: nothing to compare with.
         return None
-    state = row.annotation_state
-    changes = changed_areas(
-        Reading(old, recipe.labels, state), Reading(new, recipe.labels, state), frame.size, frame.spacing
-    )
+    new_reading = Reading(new, recipe.labels, row.annotation_state)
+    changes = changed_areas(old, new_reading, frame.size, frame.spacing)
     return changes if changes.changes else None

@@ -18,7 +18,7 @@ from wsiprep.annotations.compare import Changes
 from wsiprep.artifacts import DatasetTree, write_bytes, write_json
 from wsiprep.config import Recipe
 from wsiprep.errors import DataError, SlideError
-from wsiprep.geometry import Spacing
+from wsiprep.geometry import Box, Spacing
 from wsiprep.manifest import SlideRow
 from wsiprep.patches import Cells
 from wsiprep.patches.duplicates import thumbnail_hash
@@ -208,11 +208,17 @@ def _record(row: SlideRow, slide: Slide, scale: SlideScale, source: PixelSource,
         "backend": {"requested": info.backend_requested, "used": info.backend, "note": info.backend_note},
         "vendor": info.vendor,
         "compression": info.compression,
+        "icc_digest": info.icc_digest,
+        "bounds": None if info.bounds is None else _plain(info.bounds),
         "spacing_um": scale.to_dict(),
         "scale": None if scale.cells is None else [float(scale.cells.x), float(scale.cells.y)],
         "pixels": {"from_stored": source.from_stored, "source_level": source.source_level},
         "cells": {"count": len(cells), "patch_size_px": cells.patch_size_px},
     }
+
+
+def _plain(box: Box) -> dict[str, int]:
+    return {"x": box.x, "y": box.y, "width_px": box.width_px, "height_px": box.height_px}
 
 
 def _lesions(annotations: AnnotationSet, recipe: Recipe) -> list[dict[str, Any]]:

@@ -64,9 +64,20 @@ def _body(record: Mapping[str, Any]) -> str:
     )
     parts.append(_labels_section(record))
     parts.append(_splits_section(record))
+    parts.append(_licence_section(record))
     parts.append(_FILES)
     parts.append(_provenance_section(record))
     return "\n".join(parts)
+
+
+def _licence_section(record: Mapping[str, Any]) -> str:
+    terms = record["licence_terms"]
+    lines = [f"Licence of the data: {record['licence']}."]
+    if terms["limits"]:
+        lines += ["", *(f"- **{limit}**" for limit in terms["limits"])]
+    if terms["citation"]:
+        lines += ["", "Cite:", "", *("- " + ", ".join(str(v) for v in c.values()) for c in terms["citation"])]
+    return "## Licence\n\n" + "\n".join(lines) + "\n"
 
 
 def _labels_section(record: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 import wsiprep
 from wsiprep.config import IGNORE, Recipe, recipe_digest
+from wsiprep.config.dataset import licence_record
 from wsiprep.store.digest import dataset_digest, pixels_digest
 from wsiprep.store.receipts import Receipt
 from wsiprep.store.schema import SCHEMA_VERSION
@@ -42,6 +43,7 @@ def dataset_record(
         "title": recipe.title,
         "version": recipe.version,
         "licence": recipe.licence,
+        "licence_terms": licence_record(recipe.licence, recipe.dataset),
         "synthetic": recipe.synthetic,
         "labels": list(recipe.labels),
         "ignore": IGNORE,

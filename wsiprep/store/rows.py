@@ -96,6 +96,8 @@ def _value(row: Mapping[str, Any], field: pa.Field) -> Any:
         value = value.item()
     if pa.types.is_boolean(field.type):
         fits = isinstance(value, bool)
+    elif pa.types.is_string(field.type):
+        fits = isinstance(value, str)
     elif pa.types.is_integer(field.type):
         fits = isinstance(value, int) and not isinstance(value, bool)
     else:
