@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsiprep.annotations.raster_values import integers
+from wsiprep.annotations.regions import BACKGROUND_REGION
 from wsiprep.errors import AnnotationError
 
 Ids = npt.NDArray[np.int64]
@@ -27,8 +28,8 @@ def combine_channels(
     """One map out of a stack with one channel a class, such as PanNuke's (256, 256, 6).
 
     A channel holds ids of objects (or 1 for "yes"), 0 is none. A pixel that several channels set goes to
-    the first or last of them, in the order of ``channels``; with ``error`` it stops the tile. The channel
-    for the background takes part like any other.
+    the first or last of them, in the order of ``channels``; with ``error`` it stops the tile. A channel for
+    the background holds what no other channel has: under ``first`` and ``last`` every other one wins over it.
 
     Args:
         stack: (H, W, C) integers, or floats that are whole numbers.
@@ -69,7 +70,11 @@ def combine_channels(
             fix="say which channel wins: annotations: {raster: {overlap: first}} or last",
             file=file,
         )
-    channel = np.argmax(set_in, axis=2) if overlap != "last" else count - 1 - np.argmax(set_in[..., ::-1], axis=2)
+    claims = set_in
+    behind = np.array([name == BACKGROUND_REGION for name in channels])
+    if behind.any() and not behind.all():
+        claims = set_in & (~behind | ~set_in[..., ~behind].any(axis=2, keepdims=True))
+    channel = np.argmax(claims, axis=2) if overlap != "last" else count - 1 - np.argmax(claims[..., ::-1], axis=2)
     ids = np.take_along_axis(numbers, channel[..., np.newaxis], axis=2)[..., 0]
     values: Ids = np.where(depth > 0, ids * count + channel, 0)
     counts = {"channel_overlap_px": int(several.sum()), "channel_unset_px": int((depth == 0).sum())}

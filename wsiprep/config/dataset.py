@@ -15,25 +15,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wsiprep.config.licence import Citation, Licence, licence_of
-from wsiprep.config.section import Section
+from wsiprep.config.published import Expectation, PublishedPatches, TileNote
+from wsiprep.config.section import Section, compiled
 
-Severity = Literal["error", "warning"]
 Algorithm = Literal["md5", "sha1", "sha256", "sha512"]
 
 ANY_CLASS = "*"
 """The class whose state rule serves the classes that have none of their own."""
-
-
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A regular expression of a recipe.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
 
 
 def places_of(pattern: str) -> tuple[str, ...]:
@@ -167,25 +155,6 @@ class Part(Section):
         return value
 
 
-class Expectation(Section):
-    """A count that somebody published, with its source."""
-
-    what: Literal["slides", "annotations", "patients", "tiles"] = "slides"
-    slide_class: str | None = Field(None, description="of this class (or classes, separated by |); default all")
-    match: str | None = Field(None, description="of ids that this regular expression matches whole")
-    count: int = Field(ge=0)
-    accept: tuple[int, ...] = Field((), description="other counts that a source gives")
-    layouts: tuple[str, ...] = Field((), description="only in these layouts")
-    source: str
-    severity: Severity = "error"
-    unverified: bool = False
-
-    @field_validator("match")
-    @classmethod
-    def _match(cls, value: str | None) -> str | None:
-        return None if value is None else compiled(value).pattern
-
-
 class Checksums(Section):
     """Digests of files: a list in the release, or one literal digest."""
 
@@ -316,9 +285,12 @@ class DatasetSpec(Section):
     patient: tuple[GroupRule, ...] = ()
     centre: tuple[GroupRule, ...] = ()
     split: tuple[GroupRule, ...] = ()
+    fold: tuple[GroupRule, ...] = Field((), description="numbers from 0 on, for split.kind folds")
     slides: tuple[Fact, ...] = Field((), description="facts by regular expression; rows of the CSV win over them")
     rois: tuple[RoiFiles, ...] = ()
+    tiles: tuple[TileNote, ...] = Field((), description="what is known of single tiles of collections")
     expect: tuple[Expectation, ...] = ()
+    patches: tuple[PublishedPatches, ...] = Field((), description="patches of each split that a paper reports")
     checksums: tuple[Checksums, ...] = ()
     unverified: tuple[str, ...] = Field((), description="what no document confirmed; said by show and check")
 
@@ -353,6 +325,6 @@ class DatasetSpec(Section):
         """Every fact that no document confirmed: the list, and what is marked in its place."""
         marked = [f"{e.what} {e.slide_class or ''} {e.count}: {e.source}" for e in self.expect if e.unverified]
         marked += [f"{f.slide}: {f.note or f.exclude}: {f.source}" for f in self.slides if f.unverified]
-        rules = (("patient", self.patient), ("centre", self.centre), ("split", self.split))
+        rules = (("patient", self.patient), ("centre", self.centre), ("split", self.split), ("fold", self.fold))
         marked += [f"{n} of {r.match}: {r.source}" for n, group in rules for r in group if r.unverified]
         return (*self.unverified, *marked)

@@ -106,7 +106,7 @@ def check_listing(
         rows.append(row)
         findings += problems
         if slide.items.kind == "collection":
-            found = count_tiles(slide, collections[match.name], listing)
+            found = count_tiles(slide, collections[match.name], listing, spec.tiles)
             tiles[slide.id] = found.count
             claimed |= found.claimed
             findings += found.findings

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wsiprep.config.dataset import Expectation
+from wsiprep.config.published import Expectation
 from wsiprep.datasets.findings import Finding
 from wsiprep.datasets.rows import DatasetRow
 

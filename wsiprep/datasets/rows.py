@@ -69,6 +69,7 @@ def make_row(
     patient, patient_rule = rule_of(spec.patient, slide.id)
     centre, _ = rule_of(spec.centre, slide.id)
     split, _ = rule_of(spec.split, slide.id)
+    fold, _ = rule_of(spec.fold, slide.id)
     spacing = known.value("spacing_um")
     given = known.value("patient") is not None
     provenance = "released" if given else (patient_rule.provenance if patient_rule is not None else "unknown")
@@ -81,6 +82,7 @@ def make_row(
         "patient": _text(known.value("patient")) or patient or "",
         "centre": _text(known.value("centre")) or centre or "",
         "split": _text(known.value("split")) or split or "",
+        "fold": fold or "",
         "source": slide.items.source or "",
         "spacing_um": "" if spacing is None else f"{spacing}",
         "tissue": slide.tissue or "",

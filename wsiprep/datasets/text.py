@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wsiprep.config import Recipe
-from wsiprep.config.dataset import DatasetSpec, Expectation, Layout
+from wsiprep.config.dataset import DatasetSpec, Layout
+from wsiprep.config.published import Expectation
 from wsiprep.datasets.check import CheckResult
 from wsiprep.datasets.findings import SEVERITIES, Finding
 from wsiprep.datasets.nearness import expected_lines
@@ -45,8 +46,10 @@ def show_text(recipe: Recipe, spec: DatasetSpec) -> str:
     lines += _list("expected", (_expectation(e) for e in spec.expect))
     states = (f"{n}: with a file {r.with_file}, without {r.without_file}" for n, r in spec.states.items())
     lines += _list("states", states)
-    rules = (("patient", spec.patient), ("centre", spec.centre), ("split", spec.split))
+    rules = (("patient", spec.patient), ("centre", spec.centre), ("split", spec.split), ("fold", spec.fold))
     lines += _list("groups", (f"{n}: {r.match} ({r.provenance}; {r.source})" for n, g in rules for r in g))
+    lines += _list("tiles to look at", (f"{t.match}: {t.note} ({t.source})" for t in spec.tiles))
+    lines += _list("published patches", (f"{p.count} {p.split}; {p.source}" for p in spec.patches))
     lines += _list("checksums", (f"{c.algorithm} of {c.file or c.path}" for c in spec.checksums))
     lines += _list("unverified facts", spec.unverified_facts)
     return "\n".join(lines)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wsiprep.config.published import TileNote
+from wsiprep.datasets.checksums import file_digest
 from wsiprep.datasets.findings import Finding
 from wsiprep.datasets.layout import FoundSlide
 from wsiprep.datasets.listing import Listing
@@ -29,12 +32,16 @@ class Tiles:
     findings: tuple[Finding, ...] = ()
 
 
-def count_tiles(slide: FoundSlide, collection: Mapping[str, Any], listing: Listing) -> Tiles:
+def count_tiles(
+    slide: FoundSlide, collection: Mapping[str, Any], listing: Listing, notes: Sequence[TileNote] = ()
+) -> Tiles:
     """Count a collection's tiles by the recipe's ``collection`` section.
 
     Args:
         slide: the collection; its path is a folder, or a stack (``.npy``).
         collection: the section's keys: images, labels, table, tissue.
+        listing: the folder.
+        notes: what is known of single tiles; each that is here is a warning with the sha256 of its file.
     """
     if composed(slide.path) in listing.files:
         return _stack(slide, listing)
@@ -51,6 +58,7 @@ def count_tiles(slide: FoundSlide, collection: Mapping[str, Any], listing: Listi
         labels = _named(slide.annotation, str(collection["labels"]), listing)
         claimed |= set(labels.values())
         findings += _pairs(slide, images, labels, listing)
+    findings += _noted(images, notes, listing)
     return Tiles(len(images), frozenset(claimed), tuple(findings))
 
 
@@ -81,6 +89,24 @@ def _pairs(slide: FoundSlide, images: Mapping[str, str], labels: Mapping[str, st
     if more:
         findings.append(Finding("missing-labels", "error", slide.path, f"and {more} more tiles or labels alone"))
     return findings
+
+
+def _noted(images: Mapping[str, str], notes: Sequence[TileNote], listing: Listing) -> list[Finding]:
+    findings = []
+    for tile, key in sorted(images.items()):
+        for note in notes:
+            if re.fullmatch(note.match, tile):
+                path = listing.files[key].path
+                message = f"{note.note} ({note.source}); here: sha256 {_digest(path, listing)}"
+                findings.append(Finding("tile-note", "warning", path, message))
+    return findings
+
+
+def _digest(path: str, listing: Listing) -> str:
+    try:
+        return file_digest(listing.root / path, "sha256")
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
 
 
 def _stack(slide: FoundSlide, listing: Listing) -> Tiles:

@@ -135,7 +135,7 @@ def _as_part(result: CheckResult, source: str, folder: str) -> CheckResult:
 def _below(cells: Mapping[str, str], source: str, folder: str) -> dict[str, str]:
     """The cells of a part's row; its official split is not the whole's."""
     moved = {k: f"{folder}/{cells[k]}" if cells[k] else "" for k in ("slide", "annotation", "tissue")}
-    return {**cells, **moved, "source": source, "split": ""}
+    return {**cells, **moved, "source": source, "split": "", "fold": ""}
 
 
 def _joined(spec: DatasetSpec, results: Mapping[str, CheckResult], findings: list[Finding]) -> CheckResult:

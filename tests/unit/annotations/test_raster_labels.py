@@ -260,6 +260,19 @@ def test_overlaps_of_channels_go_to_the_declared_one_and_are_counted(overlap, co
     assert found.instances(grid(0, 0, 3, 3)).tolist() == [[1, 0, 0], [0, 2, 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize("overlap", ["first", "last"])
+@pytest.mark.parametrize("channels", [CHANNELS, ("background", "tumour", "stroma")])
+def test_the_background_channel_never_wins(overlap, channels):
+    """PanNuke's sixth channel is what is left; where it is set under a nucleus, the nucleus counts."""
+    place = {name: k for k, name in enumerate(channels)}
+    stack = stack_of((0, 0, place["stroma"], 7), (0, 0, place["background"], 1), (0, 1, place["background"], 1))
+    values, counts = combine_channels(stack, channels, overlap)
+    assert counts == {"channel_overlap_px": 1, "channel_unset_px": 7}
+    rule = ChannelValues(tuple({"tumour": 1, "stroma": 2, "background": 0}[name] for name in channels), 255)
+    found = labels_of(values, rule=rule, spec=LabelSpec(LABELS, "partial"))
+    assert found.mask(grid(0, 0, 2, 1)).tolist() == [[2, 0]]
+
+
 def test_equal_ids_in_two_channels_are_two_objects():
     values, _ = combine_channels(stack_of((0, 0, 0, 1), (0, 1, 1, 1)), CHANNELS, "error")
     assert labels_of(values, rule=ChannelValues((1, 2, 0), 0)).instances(grid(0, 0, 2, 1)).tolist() == [[1, 2]]
