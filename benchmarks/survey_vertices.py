@@ -1,9 +1,10 @@
 """Survey of a slide of 100,000 x 200,000 px with 70,000 vertices and 150 holes: time, memory, and what masks cost.
 
     python benchmarks/survey_vertices.py                       # 3 rounds
+    python benchmarks/survey_vertices.py --single-level        # tissue is then found by decoding all of level 0
     python benchmarks/survey_vertices.py --vertices 700000     # ten times as many
 
-The slide (level 0 alone, 5 % of its tiles written, a few MB) and the ASAP file are made in a temporary folder.
+The slide (5 % of its tiles written, some 20 MB, and a level at 1:16) and the ASAP file are made in a temporary folder.
 Then, at 512 px and 4x:
 
 - ``survey`` in a process of its own, against the same slide without annotations: what the outlines add. Wall
@@ -41,6 +42,7 @@ from wsiprep.geometry import Box, PixelGrid, Size
 SIZE = Size(100_000, 200_000)
 TILE_PX = 512
 DISTINCT = 200
+LOW = 16
 HOLES = 150
 POLYGONS = 60
 PATCH_PX, DOWNSAMPLE = 512, 4
@@ -73,15 +75,19 @@ print(json.dumps({"cells": record["cells"]["count"], **record["annotation"]["cou
 """
 
 
-def write_slide(path: Path, share: float = 0.05) -> None:
-    """Level 0 alone; its table names the same few tiles again and again, most places are unwritten."""
+def write_slide(path: Path, *, single_level: bool, share: float = 0.05) -> None:
+    """Its table of level 0 names the same few tiles again and again, most places are unwritten; 1:16 is noise."""
     rng = np.random.default_rng(0)
     across, down = -(-SIZE.width_px // TILE_PX), -(-SIZE.height_px // TILE_PX)
 
     def tiles() -> object:
         for index in range(across * down):
+            if index >= DISTINCT:
+                yield None
+                continue
             coarse = rng.integers(90, 240, (TILE_PX // 16, TILE_PX // 16, 3), dtype=np.uint8)
-            yield np.kron(coarse, np.ones((16, 16, 1), np.uint8)) if index < DISTINCT else None
+            fine = rng.integers(0, 15, (TILE_PX, TILE_PX, 3), dtype=np.uint8)
+            yield np.kron(coarse, np.ones((16, 16, 1), np.uint8)) + fine
 
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         writer.write(
@@ -89,6 +95,12 @@ def write_slide(path: Path, share: float = 0.05) -> None:
             photometric="rgb", compression="jpeg", metadata=None, resolution=(40_000, 40_000),
             resolutionunit="CENTIMETER",
         )  # fmt: skip
+        if not single_level:
+            low = rng.integers(90, 240, (SIZE.height_px // 160, -(-SIZE.width_px // 160), 3), dtype=np.uint8)
+            low = cv2.resize(low, (SIZE.width_px // LOW, SIZE.height_px // LOW), interpolation=cv2.INTER_CUBIC)
+            writer.write(
+                low, tile=(TILE_PX, TILE_PX), photometric="rgb", compression="jpeg", metadata=None, subfiletype=1
+            )
     with tifffile.TiffFile(path, mode="r+b") as tif:
         page = tif.pages[0]
         offsets, counts = (np.array(v, np.int64) for v in (page.dataoffsets, page.databytecounts))
@@ -136,7 +148,9 @@ def write_asap(path: Path, rings: list[tuple[str, npt.NDArray[np.float64]]]) -> 
     groups = "".join(
         f'<Group Name="{g}" PartOfGroup="None" Color="#F4FA58"><Attributes /></Group>' for g in ("Tumor", "Exclusion")
     )
-    path.write_text("".join([*parts, f"</Annotations><AnnotationGroups>{groups}</AnnotationGroups></ASAP_Annotations>"]))
+    path.write_text(
+        "".join([*parts, f"</Annotations><AnnotationGroups>{groups}</AnnotationGroups></ASAP_Annotations>"])
+    )
 
 
 def child(slide: Path, annotation: Path | None, out: Path) -> tuple[float, float, float, str]:
@@ -266,6 +280,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vertices", type=int, default=70_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--single-level", action="store_true", help="a slide without the level at 1:16")
     parser.add_argument("--parts-only", action="store_true", help="no survey in processes of their own")
     options = parser.parse_args()
     recipe = recipe_from_mapping(RECIPE)
@@ -276,7 +291,7 @@ def main() -> None:
         count = sum(len(ring) for _, ring in rings)
         print(f"{SIZE.width_px} x {SIZE.height_px} px, {count} vertices in {len(rings)} outlines, {HOLES} holes")
         if not options.parts_only:
-            write_slide(folder / "slide.tif")
+            write_slide(folder / "slide.tif", single_level=options.single_level)
             surveys(folder / "slide.tif", folder / "slide.xml", folder, options.rounds)
         labels = steps(folder / "slide.xml", recipe)
         shares(labels, options.rounds)
