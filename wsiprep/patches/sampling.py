@@ -160,7 +160,7 @@ def grid_cells(
     )  # fmt: skip
 
 
-def roi_cells(bounds: Sequence[Bounds], scale: CellScale, sampling: Sampling) -> Cells:
+def roi_cells(bounds: Sequence[Bounds], scale: CellScale, sampling: Sampling, *, tile: int = 0) -> Cells:
     """A grid of its own in the bounding box of each region of interest (TIGER), cells in two of them once.
 
     The grid begins at the box's corner, rounded down to a whole pixel of the plane where the scale is an
@@ -168,14 +168,14 @@ def roi_cells(bounds: Sequence[Bounds], scale: CellScale, sampling: Sampling) ->
 
     Args:
         bounds: x_min, y_min, x_max, y_max of each region, level-0 pixels.
-        scale, sampling: see ``grid_cells``.
+        scale, sampling, tile: see ``grid_cells``.
     """
     n = scale.downsample or 1
     parts = []
     for x_min, y_min, x_max, y_max in bounds:
         x, y = math.floor(x_min / n) * n, math.floor(y_min / n) * n
         size = Size(max(0, math.ceil(x_max) - x), max(0, math.ceil(y_max) - y))
-        parts.append(grid_cells(size, scale, sampling, origin=(x, y)))
+        parts.append(grid_cells(size, scale, sampling, origin=(x, y), tile=tile))
     return Cells.joined(parts, sampling.patch_size_px)
 
 

@@ -19,7 +19,7 @@ def cells_of(
     regions: Sequence[Region],
     recipe: Recipe,
     *,
-    tile: int = 0,
+    tile: int | None = None,
     name: str = "",
 ) -> Cells:
     """The candidate cells of a slide or tile, in row order.
@@ -30,7 +30,8 @@ def cells_of(
         scale: level-0 pixels per pixel; None for boxes and whole slides, which are scaled to the patch.
         regions: its outlines.
         recipe: of its source.
-        tile: number of the tile.
+        tile: number of the tile, None for slides. Ready-cut tiles get no cells centred on lesions: they were cut
+            around something already.
         name: of the slide or tile, for messages.
 
     Raises:
@@ -40,14 +41,14 @@ def cells_of(
     sampling = recipe.sampling
     if scale is None:
         boxes = [(0.0, 0.0, float(size.width_px), float(size.height_px))] if sampling.kind == "whole" else None
-        cells = box_cells(boxes or _required(regions, recipe, name), sampling, tile=tile)
+        cells = box_cells(boxes or _required(regions, recipe, name), sampling, tile=tile or 0)
         _refuse_enlarged(cells, recipe, name)
         return cells
     if sampling.kind == "roi":
-        return roi_cells(_required(regions, recipe, name), scale, sampling)
+        return roi_cells(_required(regions, recipe, name), scale, sampling, tile=tile or 0)
     origin, extent = _extent(size, bounds, scale, recipe)
-    grid = grid_cells(extent, scale, sampling, origin=origin, tile=tile)
-    if sampling.anchor == "none":
+    grid = grid_cells(extent, scale, sampling, origin=origin, tile=tile or 0)
+    if sampling.anchor == "none" or tile is not None:
         return grid
     small = [(i, r) for i, r in enumerate(regions) if r.label in recipe.labels]
     anchored = anchored_cells([r.geometry.bounds for _, r in small], [i for i, _ in small], size, scale, sampling)

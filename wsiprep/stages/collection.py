@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from wsiprep.annotations import AnnotationSet, Fractions, write_regions
 from wsiprep.artifacts import DatasetTree, write_bytes, write_json
-from wsiprep.config import Recipe
+from wsiprep.config import Recipe, digest_of
 from wsiprep.errors import SlideError
 from wsiprep.geometry import Spacing
 from wsiprep.manifest import SlideRow
@@ -20,7 +21,7 @@ from wsiprep.progress import Reporter
 from wsiprep.slides import PatchReader, PixelSource
 from wsiprep.slides.collections import TileCollection, TileInfo, open_collection
 from wsiprep.stages.cells import cells_of, grid_at, grid_of
-from wsiprep.stages.labels import raster_digest
+from wsiprep.stages.labels import labels_digest
 from wsiprep.stages.pictures import jpeg_bytes, sheet_of
 from wsiprep.stages.records import candidates_table, pixels_of, row_record
 from wsiprep.stages.revisions import REVISION
@@ -41,6 +42,12 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
     Raises:
         DataError: the collection, its spacing or its labels cannot be trusted, or too many tiles cannot be read.
     """
+    if recipe.icc != "ignore":
+        raise SlideError(
+            "the colours of ready-cut tiles cannot be converted", got=f"icc: {recipe.icc}", file=row.slide,
+            expected="icc: ignore",
+            fix="leave the collection out of this recipe, or convert its tiles before",
+        )  # fmt: skip
     labelled = row.annotation_state in ("exhaustive", "partial")
     with open_collection(row.slide, recipe.collection, annotation=annotation_place(row), labels=labelled) as collection:
         _require_readable(collection, recipe)
@@ -59,7 +66,7 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
         colours = _colours(row, collection, cells, recipe) if recipe.stain.method != "none" else None
         sheet = _sheet(collection)
     stack = annotation_place(row) if labelled and collection.tiles[0].index is not None else None
-    stack_digest = "" if stack is None else raster_digest(stack)
+    stack_digest = "" if stack is None else labels_digest(stack, recipe)
     folder = tree.slide(row.slide_id)
     counts: Counter[str] = Counter()
     areas: Counter[str] = Counter()
@@ -72,7 +79,6 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
     write_bytes(folder.tiles, table_bytes(tiles_table([t.row for t in found])))
     if colours is not None:
         write_bytes(folder.colours, colours.save())
-    scale = found[0].scale
     record = {
         "revision": REVISION["survey"],
         "slide_id": row.slide_id,
@@ -91,8 +97,8 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
         "compression": "unknown",
         "icc_digest": "",
         "bounds": None,
-        "spacing_um": scale.to_dict(),
-        "scale": None if scale.cells is None else [float(scale.cells.x), float(scale.cells.y)],
+        "spacing_um": _in_common([t.scale.to_dict() for t in found]),
+        "scale": _scale_in_common([t.scale for t in found]),
         "pixels": {"from_stored": source.from_stored, "source_level": source.source_level},
         "cells": {"count": len(cells), "patch_size_px": cells.patch_size_px},
         "glass_rgb": None,
@@ -104,7 +110,8 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
             "file": row.annotation_ref,
             "kind": "tiles",
             "regions": sum(len(t.labels.annotations.regions) for t in found),
-            "digest": stack_digest,
+            "digest": digest_of([stack_digest, [[t.row.tile, t.row.annotation_digest] for t in found]]),
+            "stack": stack_digest,
             "counts": dict(sorted(counts.items())),
             "area_px": {label: float(areas[label]) for label in recipe.labels},
         },
@@ -167,30 +174,46 @@ def _together(parts: list[Fractions], recipe: Recipe) -> Fractions:
 def _pixel_source(collection: TileCollection, cells: Cells, recipe: Recipe) -> PixelSource:
     if len(cells) == 0:
         return PixelSource(0, False)
-    with collection.open(collection.tiles[int(cells.tile[0])]) as slide:
-        return PatchReader(slide, pixels_of(recipe)).source_of(grid_at(cells, 0))
+    for i in np.unique(cells.tile, return_index=True)[1].tolist():
+        with suppress(SlideError), collection.open(collection.tiles[int(cells.tile[i])]) as slide:
+            return PatchReader(slide, pixels_of(recipe)).source_of(grid_at(cells, i))
+    raise SlideError("no tile of the collection can be decoded", file=collection.path, fix="fetch it again")
 
 
 def _colours(row: SlideRow, collection: TileCollection, cells: Cells, recipe: Recipe) -> ColourHistogram:
-    """Histogram of the colours of a few cells, chosen by hash."""
+    """Histogram of the colours of a few cells, the first ones by hash of those that can be decoded."""
     hashes = cell_hashes(row.slide_id, cells.x_lv0, cells.y_lv0, cells.tile)
-    chosen = np.sort(np.argsort(hashes, kind="stable")[: recipe.stain.sample_cells])
-    total = ColourHistogram.empty()
-    for i in chosen.tolist():
-        with collection.open(collection.tiles[int(cells.tile[i])]) as slide:
+    total, seen = ColourHistogram.empty(), 0
+    for i in np.argsort(hashes, kind="stable").tolist():
+        if seen == recipe.stain.sample_cells:
+            break
+        with suppress(SlideError), collection.open(collection.tiles[int(cells.tile[i])]) as slide:
             total = total + histogram(PatchReader(slide, pixels_of(recipe)).read(grid_at(cells, i)))
+            seen += 1
     return total
 
 
 def _sheet(collection: TileCollection) -> npt.NDArray[np.uint8]:
-    """A few tiles side by side, evenly chosen: the collection's picture."""
+    """A few tiles side by side, evenly chosen: the collection's picture. Pack lists those that cannot be decoded."""
     step = max(1, -(-len(collection.tiles) // SHEET_TILES))
     pictures = []
     for tile in collection.tiles[::step]:
-        with collection.open(tile) as slide:
+        with suppress(SlideError), collection.open(tile) as slide:
             side = min(tile.size.width_px, tile.size.height_px)
             pictures.append(PatchReader(slide, "level0").read(grid_of(0, 0, side, side, min(side, 128))))
     return sheet_of(pictures)
+
+
+def _in_common(values: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all tiles say alike; None where they differ, and then only ``tiles.parquet`` and the index say it."""
+    return {name: value if all(v[name] == value for v in values) else None for name, value in values[0].items()}
+
+
+def _scale_in_common(scales: list[SlideScale]) -> list[float] | None:
+    cells = scales[0].cells
+    if cells is None or any(scale.cells != cells for scale in scales):
+        return None
+    return [float(cells.x), float(cells.y)]
 
 
 def _tiles_record(collection: TileCollection, found: list[_Surveyed]) -> dict[str, Any]:

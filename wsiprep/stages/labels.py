@@ -27,7 +27,7 @@ from wsiprep.annotations.compare import Changes, Reading, changed_areas
 from wsiprep.annotations.layers import apply_corrections, combine_readings
 from wsiprep.annotations.raster_files import is_raster, open_raster
 from wsiprep.artifacts import SlideFolder, read_json
-from wsiprep.config import Recipe
+from wsiprep.config import Recipe, digest_of
 from wsiprep.errors import AnnotationError, WsiprepError
 from wsiprep.manifest import SlideRow
 from wsiprep.slides import SlideInfo, slide_identity
@@ -47,7 +47,7 @@ class SlideLabels:
     Attributes:
         source: the labels.
         annotations: the outlines; none for rasters, but their counts.
-        digest: of what decides the masks: sha256 of regions.geojson, or of the raster's file.
+        digest: of what decides the masks: sha256 of regions.geojson, or ``labels_digest`` of the raster.
         kind: ``vectors`` or ``raster``.
         facts: more for the record: layers, agreement.
         changes: what the outlines change against the survey before; None where there was none, or they are the same.
@@ -101,7 +101,7 @@ def packed_labels(
     known = record["annotation"]
     if known["kind"] == RASTER:
         path = require_annotation(str(row.annotation))
-        require_same(path, known["digest"])
+        require_same(path, recipe, known["digest"])
         return open_raster(path, recipe, frame_of(info, Path(row.slide).name, recipe), known["state"])
     return LabelMap(read_regions(folder.regions).regions, recipe.labels, known["state"], info.size)
 
@@ -142,12 +142,22 @@ def raster_digest(path: Path) -> str:
         raise AnnotationError("the label raster cannot be read", got=error.strerror, file=path) from error
 
 
-def require_same(path: Path, digest: str) -> None:
-    """Refuse a label raster that is not the one that was surveyed."""
-    if raster_digest(path) != digest:
+def labels_digest(path: Path, recipe: Recipe) -> str:
+    """Of a file that pack reads again and of what the recipe says of it: the masks follow from both.
+
+    A mask can change where no share of any cell does, so the plan could not tell otherwise.
+    """
+    return digest_of([raster_digest(path), recipe.annotations.model_dump(mode="json"), list(recipe.labels)])
+
+
+def require_same(path: Path, recipe: Recipe, digest: str) -> None:
+    """Refuse a label raster that is not the one that was surveyed, or another meaning of it."""
+    if labels_digest(path, recipe) != digest:
         raise AnnotationError(
-            "the label raster is not the one that was surveyed", file=path, fix="run survey and plan again"
-        )
+            "the label raster is not the one that was surveyed",
+            got="another file, or another annotations section in the recipe", file=path,
+            fix="run survey and plan again",
+        )  # fmt: skip
 
 
 def _raster(row: SlideRow, recipe: Recipe, frame: SlideFrame) -> SlideLabels:
@@ -159,7 +169,7 @@ def _raster(row: SlideRow, recipe: Recipe, frame: SlideFrame) -> SlideLabels:
     path = Path(str(row.annotation))
     source = open_raster(path, recipe, frame, row.annotation_state)
     counts = dict(source.counts)
-    return SlideLabels(source, AnnotationSet((), counts), raster_digest(path), RASTER)
+    return SlideLabels(source, AnnotationSet((), counts), labels_digest(path, recipe), RASTER)
 
 
 def _layered(row: SlideRow, recipe: Recipe, frame: SlideFrame) -> tuple[AnnotationSet, dict[str, Any]]:

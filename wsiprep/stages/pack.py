@@ -64,7 +64,6 @@ class _Source:
 
     scene: Scene
     recipe: Recipe
-    spacing_um: float
     source_fit: StainFit | None
     target_fit: StainFit | None
     preview: frozenset[int]
@@ -93,7 +92,7 @@ class _Source:
             "tile": name,
             "scale": grid.scale_x,
             "scale_y": grid.scale_y,
-            "spacing_um": self.spacing_um * grid.scale_x,
+            "spacing_um": self.scene.spacing_um(cell["tile"]) * grid.scale_x,
             "source_level": found.source_level,
             "from_stored": found.from_stored,
         }
@@ -196,7 +195,6 @@ def _write(
     source = _Source(
         scene=scene,
         recipe=recipe,
-        spacing_um=spec.attributes["spacing_um"]["used"],
         source_fit=part.source_fit,
         target_fit=part.target_fit,
         preview=frozenset(range(0, count, step)[:PREVIEW_PATCHES]),

@@ -11,16 +11,17 @@ from wsiprep.annotations import LabelSource
 from wsiprep.artifacts import SlideFolder
 from wsiprep.config import Recipe
 from wsiprep.errors import AnnotationError, SlideError
-from wsiprep.geometry import Spacing
+from wsiprep.geometry import Box, Spacing
 from wsiprep.manifest import SlideRow
 from wsiprep.slides import DamagedRegionError, PatchReader, Slide, open_slide
+from wsiprep.slides.collection_tiles import TileImage
 from wsiprep.slides.collections import open_collection
 from wsiprep.stages.labels import packed_labels, require_same
 from wsiprep.stages.records import pixels_of
 from wsiprep.stages.tiles import annotation_place, is_surveyed_collection, labels_of_tile, read_tiles
 
-OPEN_TILES = 64
-"""Decoded tiles with their labels that stay in memory: of 1000 x 1000 px, about 200 MB."""
+OPEN_TILES = 32
+"""Decoded tiles with their labels that stay in memory: of 1000 x 1000 px, about 100 MB."""
 
 
 class Scene(Protocol):
@@ -39,6 +40,10 @@ class Scene(Protocol):
         """The tile's name; None for slides."""
         ...
 
+    def spacing_um(self, tile: int) -> float:
+        """um/px of level 0 along x; the tiles of a collection may differ."""
+        ...
+
 
 class SlideScene(AbstractContextManager["SlideScene"]):
     """One slide, as survey understood it.
@@ -49,6 +54,7 @@ class SlideScene(AbstractContextManager["SlideScene"]):
     """
 
     def __init__(self, row: SlideRow, recipe: Recipe, folder: SlideFolder, record: dict[str, Any]) -> None:
+        self._spacing_um = float(record["spacing_um"]["used"])
         self._slide: Slide = open_slide(row.slide, recipe.backend, icc=recipe.icc)
         try:
             self._reader = PatchReader(self._slide, pixels_of(recipe))
@@ -68,6 +74,9 @@ class SlideScene(AbstractContextManager["SlideScene"]):
 
     def tile_name(self, tile: int) -> str | None:
         return None
+
+    def spacing_um(self, tile: int) -> float:
+        return self._spacing_um
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +104,8 @@ class CollectionScene(AbstractContextManager["CollectionScene"]):
         self._row = row
         self._tiles = read_tiles(folder)
         self._infos = {tile.name: tile for tile in self._collection.tiles}
-        if known["digest"] and place is not None:
-            require_same(place, known["digest"])
+        if known["stack"] and place is not None:
+            require_same(place, recipe, known["stack"])
         self._open = lru_cache(maxsize=OPEN_TILES)(self._opened)
 
     @property
@@ -108,6 +117,9 @@ class CollectionScene(AbstractContextManager["CollectionScene"]):
 
     def tile_name(self, tile: int) -> str | None:
         return self._tiles[tile].tile
+
+    def spacing_um(self, tile: int) -> float:
+        return self._tiles[tile].spacing_um
 
     def _opened(self, number: int) -> tuple[PatchReader, LabelSource]:
         known = self._tiles[number]
@@ -126,10 +138,13 @@ class CollectionScene(AbstractContextManager["CollectionScene"]):
                 fix="run survey and plan again",
             )  # fmt: skip
         try:
-            slide = self._collection.open(info)
+            # Into memory at once: files of tiles that are no longer needed must not stay open.
+            with self._collection.open(info) as slide:
+                pixels = slide.read_level(0, Box(0, 0, info.size.width_px, info.size.height_px))
+                tile = TileImage(pixels, info.identity, slide.info.vendor)
         except SlideError as error:
             raise DamagedRegionError(error.message, got=error.got, file=error.file) from error
-        return PatchReader(slide, pixels_of(self._recipe)), labels.source
+        return PatchReader(tile, pixels_of(self._recipe)), labels.source
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ resolution where a stain is to be fitted. Writes ``slides/{id}/``, the record la
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from wsiprep.patches import Cells
 from wsiprep.patches.duplicates import thumbnail_hash
 from wsiprep.patches.hashing import cell_hashes
 from wsiprep.progress import Reporter
-from wsiprep.slides import PatchReader, PixelSource, Slide, open_slide
+from wsiprep.slides import DamagedRegionError, PatchReader, PixelSource, Slide, open_slide
 from wsiprep.slides.collections import is_collection
 from wsiprep.slides.overview import read_damaged_overview
 from wsiprep.stages.cells import cells_of, grid_at
@@ -178,14 +179,20 @@ def _tissue(row: SlideRow, recipe: Recipe, view: Overview, spacing: Spacing, sli
 def _colours(
     row: SlideRow, reader: PatchReader, cells: Cells, shares: npt.NDArray[np.float64], recipe: Recipe
 ) -> ColourHistogram:
-    """Histogram of the colours of a few tissue cells, chosen by hash, read at the patches' scale."""
+    """Histogram of the colours of a few tissue cells, read at the patches' scale.
+
+    The first ones by hash of those that can be decoded; pack lists the others.
+    """
     enough = min(MIN_STAIN_TISSUE, float(shares.max(initial=0.0)))
     eligible = np.flatnonzero((shares >= enough) & (shares > 0))
     hashes = cell_hashes(row.slide_id, cells.x_lv0[eligible], cells.y_lv0[eligible])
-    chosen = np.sort(eligible[np.argsort(hashes, kind="stable")[: recipe.stain.sample_cells]])
-    total = ColourHistogram.empty()
-    for i in chosen.tolist():
-        total = total + histogram(reader.read(grid_at(cells, i)))
+    total, seen = ColourHistogram.empty(), 0
+    for i in eligible[np.argsort(hashes, kind="stable")].tolist():
+        if seen == recipe.stain.sample_cells:
+            break
+        with suppress(DamagedRegionError):
+            total = total + histogram(reader.read(grid_at(cells, i)))
+            seen += 1
     return total
 
 

@@ -16,7 +16,7 @@ from wsiprep.config import Recipe
 from wsiprep.geometry import Size, Spacing
 from wsiprep.manifest import AnnotationState, SlideRow
 from wsiprep.slides.collections import TileInfo
-from wsiprep.stages.labels import RASTER, VECTORS, is_raster_file, raster_digest
+from wsiprep.stages.labels import RASTER, VECTORS, is_raster_file, labels_digest
 from wsiprep.store.tables import read_parquet
 
 _SCHEMA = pa.schema(
@@ -44,7 +44,7 @@ class TileLabels:
     Attributes:
         source: the labels.
         annotations: the outlines; none for rasters, but their counts.
-        digest: sha256 of the file they come from; "" without.
+        digest: ``labels_digest`` of the file they come from; "" without, and for stacks.
         kind: ``vectors`` or ``raster``.
         state: of this tile: ``none`` where the collection has labels and this tile has not.
     """
@@ -69,11 +69,11 @@ def labels_of_tile(tile: TileInfo, state: AnnotationState, recipe: Recipe, spaci
     if tile.index is not None or is_raster_file(tile.labels, recipe):
         source = open_tile_labels(tile.labels, recipe, tile.size, state, index=tile.index)
         # A stack of masks is digested once for all tiles, by its caller.
-        digest = "" if tile.index is not None else raster_digest(tile.labels)
+        digest = "" if tile.index is not None else labels_digest(tile.labels, recipe)
         return TileLabels(source, AnnotationSet((), dict(source.counts)), digest, RASTER, state)
     found = read_annotations(tile.labels, recipe, SlideFrame(tile.size, spacing, tile.path.name))
     outlines = LabelMap(found.regions, recipe.labels, state, tile.size)
-    return TileLabels(outlines, found, raster_digest(tile.labels), VECTORS, state)
+    return TileLabels(outlines, found, labels_digest(tile.labels, recipe), VECTORS, state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from wsiprep.config import Recipe, digest_of, plan_digest
 from wsiprep.config.digest import survey_digest
 from wsiprep.errors import StoreError, UsageError
 from wsiprep.manifest import SlideRow
+from wsiprep.slides.collections import is_collection
 from wsiprep.stages.revisions import REVISION
 from wsiprep.store.receipts import drop_broken_receipts
 
@@ -25,14 +27,51 @@ def overrides_of(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def known_inputs(row: SlideRow) -> list[str]:
-    """The slide's local files that exist: a missing one is recorded by survey, not by Snakemake's refusal."""
-    paths = [row.slide, row.annotation, row.tissue]
-    return [p for p in paths if p is not None and "://" not in p and Path(p).exists()]
+    """The local files that survey of a row reads and that exist: a missing one is for survey to record.
+
+    Corrections and readings of several people are among them, so that an edited one surveys its slide again.
+    Folders of tiles are not: to Snakemake a folder is as old as the last name that came or went in it, so it
+    would not see an edited tile. ``survey_params`` watches their files.
+    """
+    paths = [row.slide, row.annotation, row.tissue, *row.corrections, *(path for _, path in row.annotators)]
+    return [p for p in dict.fromkeys(paths) if p is not None and "://" not in p and Path(p).is_file()]
 
 
 def survey_params(row: SlideRow, recipe: Recipe) -> str:
-    """What decides whether a slide is surveyed again, beside the times of its files."""
-    return digest_of([REVISION["survey"], survey_digest(recipe.for_source(row.source)), row.survey_digest()])[:16]
+    """What decides whether a slide is surveyed again, beside the times of its files.
+
+    For collections also names, sizes and times of the files in their folders, and of the tables beside stacks.
+    """
+    own = recipe.for_source(row.source)
+    parts = [REVISION["survey"], survey_digest(own), row.survey_digest()]
+    if "://" not in row.slide and is_collection(row.slide):
+        parts.append(_files_of_collection(row, own))
+    return digest_of(parts)[:16]
+
+
+def _files_of_collection(row: SlideRow, recipe: Recipe) -> list[list[object]]:
+    """Path, size and time (ns) of every file that belongs to a collection beside those in ``known_inputs``."""
+    found: list[list[object]] = []
+    for root in dict.fromkeys(path for path in (row.slide, row.annotation) if path is not None):
+        if Path(root).is_dir():
+            for folder, names, files in os.walk(root):
+                names.sort()
+                found += [_file_state(Path(folder) / name, Path(root)) for name in sorted(files)]
+    if not Path(row.slide).is_dir():
+        beside = Path(row.slide).parent
+        tables = (recipe.collection.table, recipe.collection.tissue)
+        found += [_file_state(beside / name, beside) for name in tables if name is not None]
+    return found
+
+
+def _file_state(path: Path, root: Path) -> list[object]:
+    # Names that are no UTF-8 are survey's to refuse; here they only have to be JSON.
+    name = ascii(path.relative_to(root).as_posix())
+    try:
+        status = path.stat()
+    except OSError:
+        return [name, -1, -1]
+    return [name, status.st_size, status.st_mtime_ns]
 
 
 def plan_params(rows: Iterable[SlideRow], recipe: Recipe) -> str:
