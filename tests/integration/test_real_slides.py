@@ -67,7 +67,7 @@ def test_cells_by_vectors(atlas: Atlas, slide_id: str) -> None:
 @pytest.mark.parametrize("slide_id", EXPECTED)
 def test_cells_by_masks(atlas: Atlas, slide_id: str) -> None:
     record = json.loads(atlas.tree.slide(slide_id).record.read_text())
-    downsample = record["downsample"]
+    downsample = round(record["scale"][0])
     labels = label_map(atlas, slide_id)
     cells = pq.read_table(atlas.tree.slide(slide_id).candidates).to_pydict()
     side = 512

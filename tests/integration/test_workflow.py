@@ -16,6 +16,9 @@ import pytest
 from small_recipe import SMALL_RECIPE
 
 from wsiprep.artifacts import DatasetTree
+from wsiprep.geometry import Box
+from wsiprep.slides import open_slide
+from wsiprep.synthetic import write_pyramid
 
 Snakemake = Callable[..., Counter[str]]
 
@@ -165,7 +168,12 @@ def test_adding_a_slide_packs_one(
     columns = lines[0].split(",")
     first = dict(zip(columns, next(row for row in lines[1:] if ".xml" in row).split(","), strict=True))
     source = project / "slides" / first["slide"]
-    shutil.copy(source, source.with_name("added.tif"))
+    with open_slide(source) as slide:
+        # Turned by half: a copy would be refused as the same slide twice.
+        size, spacing = slide.info.size, slide.info.spacing
+        pixels = slide.read_level(0, Box(0, 0, size.width_px, size.height_px))[::-1, ::-1]
+    assert spacing is not None
+    write_pyramid(source.with_name("added.tif"), pixels.copy(), spacing_um=spacing.x_um)
     added = first | {"slide_id": "added", "slide": "slides/added.tif"}
     places = dict(row.split(",")[:2] for row in tree.splits.read_text().splitlines()[1:])
     manifest.write_text("\n".join([*lines, ",".join(added[c] for c in columns)]) + "\n")
