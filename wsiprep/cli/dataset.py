@@ -127,3 +127,28 @@ def check_dataset(
             if written
             else None,
         )
+
+
+@command.command("compare")
+@click.argument("out", type=click.Path(path_type=Path))
+@_json_option
+def compare_dataset(out: Path, as_json: bool) -> None:
+    """Patches of the sealed dataset OUT, split by split, beside those that the paper of its recipe reports.
+
+    A difference is no error: which slides a paper took, and how, is rarely known in full.
+
+    \b
+    Example:
+      wsiprep dataset compare hinet
+    """
+    from wsiprep.artifacts import DatasetTree
+    from wsiprep.stages.published import compare_published
+
+    rows = compare_published(DatasetTree(out))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    click.echo("split   published   found  source")
+    for row in rows:
+        found = "none" if row["found"] is None else row["found"]
+        click.echo(f"{row['split']:<6}{row['published']:>11}{found:>8}  {row['source']}")

@@ -44,7 +44,7 @@ def count_tiles(
         notes: what is known of single tiles; each that is here is a warning with the sha256 of its file.
     """
     if composed(slide.path) in listing.files:
-        return _stack(slide, listing)
+        return _stack(slide, collection, listing)
     claimed: set[str] = set()
     images = _named(slide.path, str(collection["images"]), listing)
     claimed |= set(images.values())
@@ -109,12 +109,21 @@ def _digest(path: str, listing: Listing) -> str:
         return f"unreadable: {error.strerror}"
 
 
-def _stack(slide: FoundSlide, listing: Listing) -> Tiles:
+def _stack(slide: FoundSlide, collection: Mapping[str, Any], listing: Listing) -> Tiles:
     if not slide.path.lower().endswith(".npy"):
         return Tiles(0, frozenset(), (Finding("bad-stack", "error", slide.path, "a stack of tiles is a .npy file"),))
     findings: list[Finding] = []
     lengths = {}
-    for path in (slide.path, *((slide.annotation,) if slide.annotation else ())):
+    paths = [slide.path, *((slide.annotation,) if slide.annotation else ())]
+    for name in (collection.get("tissue"), collection.get("table")):
+        if name:
+            beside = f"{slide.path.rpartition('/')[0]}/{name}".lstrip("/")
+            if composed(beside) not in listing.files:
+                message = f"{name} is missing beside it, which says what each tile is"
+                findings.append(Finding("missing-table", "error", slide.path, message))
+            elif name == collection.get("tissue"):
+                paths.append(beside)
+    for path in paths:
         length, problem = _length(path, listing)
         if problem is not None:
             findings.append(problem)
@@ -123,7 +132,7 @@ def _stack(slide: FoundSlide, listing: Listing) -> Tiles:
     if len(known) > 1:
         message = ", ".join(f"{path}: {n}" for path, n in lengths.items())
         findings.append(
-            Finding("missing-labels", "error", slide.path, f"images and labels differ in number: {message}")
+            Finding("missing-labels", "error", slide.path, f"stacks that belong together differ in number: {message}")
         )
     return Tiles(lengths[slide.path] or 0, frozenset(), tuple(findings))
 
