@@ -128,7 +128,7 @@ def write_overlay(subject: Subject, out: Path, window: Window) -> dict[str, Any]
     view = _whole(subject) if window.at_lv0 is None else _window(subject, window)
     step = window.grid_lv0 or draw.nice_step(max(view.grid.box_lv0.width_px, view.grid.box_lv0.height_px))
     facts = _facts(subject, view, step)
-    picture = _drawn(subject, view, step)
+    picture = labelled_picture(subject, view.image, view.grid, view.zoom, step)
     spacing = subject.spacing
     bar = None if spacing is None else (spacing.x_um, spacing.y_um)
     page = draw.framed(picture, view.grid, view.zoom, step, _title(subject, view), bar)
@@ -216,19 +216,15 @@ def _whole(subject: Subject) -> _View:
     return _View(found.image, grid, 1, level, float(found.damaged.mean()))
 
 
-def _drawn(subject: Subject, view: _View, step_lv0: int) -> RGB:
+def labelled_picture(subject: Subject, image: RGB, grid: PixelGrid, zoom: int, step_lv0: int) -> RGB:
+    """The pixels of ``grid`` with labels, grid lines and outlines, ``zoom`` screen pixels a pixel."""
     labels = subject.labels
-    if labels is None:
-        mask = np.zeros(view.image.shape[:2], np.uint8)
-        colours: dict[int, draw.Colour] = {}
-    else:
-        mask = labels.mask(view.grid)
-        colours = {value: draw.colour_of(value - 1) for value in range(1, len(labels.spec.labels) + 1)}
-        present = set(np.unique(mask).tolist())
-        colours = {value: colour for value, colour in colours.items() if value in present}
-    picture = draw.labelled(view.image, mask, off_slide(view.grid, subject.slide.info.size), colours, view.zoom)
-    draw.draw_grid(picture, view.grid, view.zoom, step_lv0)
-    draw.draw_outlines(picture, outlines_of(subject), view.grid, view.zoom)
+    mask = np.zeros(image.shape[:2], np.uint8) if labels is None else labels.mask(grid)
+    count = 0 if labels is None else len(labels.spec.labels)
+    colours = {int(v): draw.colour_of(int(v) - 1) for v in np.unique(mask) if 1 <= v <= count}
+    picture = draw.labelled(image, mask, off_slide(grid, subject.slide.info.size), colours, zoom)
+    draw.draw_grid(picture, grid, zoom, step_lv0)
+    draw.draw_outlines(picture, outlines_of(subject), grid, zoom)
     return picture
 
 
@@ -315,7 +311,7 @@ def _legend(subject: Subject, facts: Mapping[str, Any]) -> list[draw.LegendRow]:
         special = _SPECIAL_NAMES.get(row["label"], "")
         name = (row["name"] or "(no group)") + special
         rows.append(draw.LegendRow(name, _colours(subject)[row["label"]], line_only=bool(special)))
-        parts = [f"{row['outlines']} outlines"] if subject.regions else []
+        parts = [f"{row['outlines']} outline{'s' * (row['outlines'] != 1)}"] if subject.regions else []
         parts += [] if special else [f"{row['area_px']:,.0f} px"]
         parts += [] if special or row["area_mm2"] is None else [f"{row['area_mm2']:.4g} mm2"]
         rows.append(draw.LegendRow("        " + ", ".join(parts)))
