@@ -19,8 +19,9 @@ from wsiprep.config import recipe_from_mapping
 from wsiprep.geometry import Box, PixelGrid, Size
 from wsiprep.slides import open_slide
 from wsiprep.stages import overlay_picture as draw
-from wsiprep.stages.overlay import Subject, Window, labelled_picture, outlines_of, write_overlay
+from wsiprep.stages.overlay import labelled_picture, outlines_of, write_overlay
 from wsiprep.stages.overlay_subjects import Asked, slide_subject
+from wsiprep.stages.overlay_view import Subject, Window
 from wsiprep.synthetic import render_cohort, write_pyramid
 
 SIDE_PX, TILE_PX, DOWNSAMPLE, ZOOM = 4420, 64, 4, 4

@@ -121,16 +121,17 @@ def draw_overlay(path: str, out: Path, asked: OverlayOptions) -> dict[str, Any]:
         StorageError: the picture cannot be written.
     """
     # The drawing needs OpenCV; a look at a header does not.
-    from wsiprep.stages import overlay
+    from wsiprep.stages.overlay import require_picture, write_overlay
     from wsiprep.stages.overlay_subjects import Asked, dataset_subject, slide_subject, surveyed_row
+    from wsiprep.stages.overlay_view import WINDOW, Window
     from wsiprep.stages.rows import recipe_for, rows_from_tree, rows_of
 
-    overlay.require_picture(out)
+    require_picture(out)
     if asked.at is None and asked.size_px is not None:
         raise UsageError("--size-px is the size of a window", fix="say where it is with --at X,Y")
-    window = overlay.Window(
+    window = Window(
         None if asked.at is None else _pair(asked.at, "--at", float),
-        overlay.WINDOW if asked.size_px is None else Size(*_pair(asked.size_px, "--size-px", int)),
+        WINDOW if asked.size_px is None else Size(*_pair(asked.size_px, "--size-px", int)),
         asked.grid_lv0,
     )
     scale = (asked.spacing_um, asked.downsample, asked.slide_spacing_um, asked.backend)
@@ -146,13 +147,13 @@ def draw_overlay(path: str, out: Path, asked: OverlayOptions) -> dict[str, Any]:
         rows = rows_of(recipe, asked.recipe_path, asked.manifest) if named else rows_from_tree(tree)
         row = surveyed_row(tree, rows, asked.slide_id)
         with dataset_subject(tree, row, Asked(recipe, *scale)) as subject:
-            return overlay.write_overlay(subject, out, window)
+            return write_overlay(subject, out, window)
     if asked.slide_id is not None or asked.manifest is not None:
         raise UsageError("--slide and --manifest are for a dataset folder", got=path)
     plain = asked.recipe_path is None and not asked.overrides
     found = None if plain else recipe_for(asked.recipe_path, asked.overrides, None)
     with slide_subject(path, asked.annotations, Asked(found, *scale)) as subject:
-        return overlay.write_overlay(subject, out, window)
+        return write_overlay(subject, out, window)
 
 
 def _pair(text: str, option: str, kind: type[T]) -> tuple[T, T]:

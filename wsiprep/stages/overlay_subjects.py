@@ -29,7 +29,7 @@ from wsiprep.manifest import SlideRow, slug
 from wsiprep.patches import CellScale
 from wsiprep.slides import SlideInfo, open_slide
 from wsiprep.stages.labels import RASTER, frame_of, is_raster_file, labels_of_slide, packed_labels, require_annotation
-from wsiprep.stages.overlay import Subject
+from wsiprep.stages.overlay_view import Subject
 from wsiprep.stages.records import pixels_of
 from wsiprep.stages.scale import slide_scale
 from wsiprep.stages.tiles import is_surveyed_collection

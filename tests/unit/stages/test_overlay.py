@@ -18,8 +18,8 @@ from wsiprep.geometry import Box, PixelGrid, Size
 from wsiprep.patches import CellScale
 from wsiprep.stages import overlay_picture as draw
 from wsiprep.stages.inspect import OverlayOptions, draw_overlay
-from wsiprep.stages.overlay import Window, off_slide, overview_downsample, window_grid
 from wsiprep.stages.overlay_subjects import Asked, slide_subject
+from wsiprep.stages.overlay_view import Window, off_slide, overview_downsample, window_grid
 
 SIZE = Size(1000, 700)
 TILE = 64
