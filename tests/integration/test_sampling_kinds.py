@@ -166,9 +166,11 @@ def test_each_box_becomes_one_crop(tmp_path: Path, aspect: str) -> None:
     for x, y, x_end, y_end in boxes:
         width, height = x_end - x, y_end - y
         side = max(width, height)
-        if aspect == "expand":
-            x, y, width, height = x - (side - width) // 2, y - (side - height) // 2, side, side
-        wanted.append((y, x, height, width))
+        wanted.append(
+            (y - (side - height) // 2, x - (side - width) // 2, side, side)
+            if aspect == "expand"
+            else (y, x, height, width)
+        )
     assert [(r["y_lv0"], r["x_lv0"], r["height_lv0"], r["width_lv0"]) for _, _, r in patches(dataset)] == sorted(wanted)
     for pixels, mask, row in patches(dataset):
         np.testing.assert_array_equal(pixels, area_mean_oracle(image, row, SIDE))

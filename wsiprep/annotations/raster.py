@@ -123,7 +123,7 @@ class RasterLabels:
         return self._plane.size
 
     def mask(self, grid: PixelGrid) -> npt.NDArray[np.uint8]:
-        """See ``LabelSource.mask``. A pixel that the slide's border cuts shows its part on the slide."""
+        """See ``LabelSource.mask``. A pixel of a plane that the slide's border cuts shows its part on it."""
         codes, _ = self._sample(grid, objects=False)
         return codes
 
@@ -144,8 +144,13 @@ class RasterLabels:
         codes = np.full((grid.height_px, grid.width_px), IGNORE, dtype=np.uint8)
         ids = np.zeros(codes.shape if objects else (0, 0), dtype=np.int64)
         raster = self._plane.size
-        column, in_x = centres(box.x, box.width_px, grid.width_px, self.scale[0], size.width_px, raster.width_px)
-        row, in_y = centres(box.y, box.height_px, grid.height_px, self.scale[1], size.height_px, raster.height_px)
+        whole = grid.downsample is None
+        column, in_x = centres(
+            box.x, box.width_px, grid.width_px, self.scale[0], size.width_px, raster.width_px, whole=whole
+        )
+        row, in_y = centres(
+            box.y, box.height_px, grid.height_px, self.scale[1], size.height_px, raster.height_px, whole=whole
+        )
         x, y = np.flatnonzero(in_x), np.flatnonzero(in_y)
         if not len(x) or not len(y):
             return codes, ids

@@ -14,7 +14,7 @@ from wsiprep.annotations.source import Ints
 
 
 def centres(
-    start: int, length: int, count: int, scale: Fraction, limit: int, cells: int
+    start: int, length: int, count: int, scale: Fraction, limit: int, cells: int, *, whole: bool
 ) -> tuple[Ints, npt.NDArray[np.bool_]]:
     """Along one axis: the raster's pixel that holds each centre, and where there is one on the slide.
 
@@ -24,11 +24,15 @@ def centres(
         scale: level-0 pixels per pixel of the raster.
         limit: the slide's length.
         cells: the raster's length.
+        whole: a pixel is on the slide where its centre is; else also where the slide's border cuts it (see
+            ``labelmap.blank_outside``).
     """
     k = np.arange(count, dtype=np.int64)
     # A centre is centre / (2 count) level-0 pixels from the slide's corner: whole numbers all along.
     centre = 2 * start * count + (2 * k + 1) * length
     on_slide = (2 * start * count + (2 * k + 2) * length > 0) & (2 * start * count + 2 * k * length < 2 * limit * count)
+    if whole:
+        on_slide &= (centre >= 0) & (centre < 2 * limit * count)
     # A pixel that the border cuts shows the slide's own last pixel where its centre is beyond it.
     centre = np.where(centre < 0, count, centre)
     centre = np.where(centre >= 2 * limit * count, (2 * limit - 1) * count, centre)

@@ -159,7 +159,7 @@ def _survey_tile(number: int, tile: TileInfo, row: SlideRow, recipe: Recipe) -> 
 def _require_readable(collection: TileCollection, recipe: Recipe) -> None:
     bad, total = len(collection.unreadable), len(collection.tiles) + len(collection.unreadable)
     if bad > recipe.max_damaged * total or not collection.tiles:
-        first = "; ".join(f"{t.name}: {t.error.message}" for t in collection.unreadable[:3])
+        first = "; ".join(f"{t.name}: {t.error.message} ({t.error.got})" for t in collection.unreadable[:3])
         raise SlideError(
             "too many tiles of the collection cannot be read", got=f"{bad} of {total}: {first}", file=collection.path,
             expected=f"at most {recipe.max_damaged:.1%}", fix="fetch them again, or raise max_damaged",

@@ -65,12 +65,20 @@ def test_a_pixel_that_the_border_cuts_shows_its_part_on_the_slide():
     # The second pixel of the grid has its centre at 12, beyond the slide's 9.
     assert found.mask(grid(0, 0, 16, 8, 2, 1)).tolist() == [[1, 2]]
     assert found.mask(grid(16, 0, 8, 8, 1, 1)).tolist() == [[255]]
-    # The same before the slide's first pixel, and just beyond its last.
-    assert found.mask(grid(-6, -6, 8, 8, 1, 1)).tolist() == [[1]]
+    fine = labels_of(np.array([[1, 2, 7]], np.uint8))
+    assert fine.mask(grid(0, 0, 4, 4, 1, 1)).tolist() == [[0]]
+
+
+def test_off_the_pixels_of_a_plane_the_centre_decides_what_is_on_the_slide():
+    """As in the image, where such a pixel is padding."""
+    found = labels_of(np.array([[1, 2]], np.uint8), Size(9, 8), (Fraction(8), Fraction(8)))
+    assert found.mask(grid(-6, -6, 8, 8, 1, 1)).tolist() == [[255]]
+    assert found.mask(grid(-3, -4, 8, 8, 1, 1)).tolist() == [[1]]
     fine = labels_of(np.array([[1, 2, 7]], np.uint8))
     assert fine.mask(grid(0, 0, 8, 1, 2, 1)).tolist() == [[0, 255]]
-    assert fine.mask(grid(2, 0, 4, 4, 1, 1)).tolist() == [[0]]
-    assert fine.mask(grid(-3, 0, 4, 1, 1, 1)).tolist() == [[1]]
+    assert fine.mask(grid(2, 0, 4, 4, 1, 1)).tolist() == [[255]]
+    assert fine.mask(grid(-3, 0, 4, 1, 1, 1)).tolist() == [[255]]
+    assert fine.mask(grid(-2, 0, 6, 1, 1, 1)).tolist() == [[2]]
 
 
 def test_what_no_pixel_of_the_raster_covers_is_not_annotated():
