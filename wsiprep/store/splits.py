@@ -116,11 +116,17 @@ def leaks(index: pa.Table, by: str) -> list[tuple[str, list[str]]]:
     """(group, its places) of every group that is in more than one split or fold, sorted.
 
     Args:
-        by: ``recipe.split.by``; nothing leaks where the recipe splits by patch, which says so.
+        by: ``recipe.split.by``; nothing leaks where the recipe splits by patch, which says so. By slide, each
+            tile of a collection is one by itself.
     """
     column = GROUP_COLUMN.get(by)
     if column is None or index.num_rows == 0:
         return []
+    if column == "slide_id" and "tile" in index.column_names:
+        tiles = pc.binary_join_element_wise(index["slide_id"], index["tile"], "/")
+        index = index.set_column(
+            index.column_names.index("slide_id"), "slide_id", pc.coalesce(tiles, index["slide_id"])
+        )
     pairs = index.select([column, "split", "fold"]).group_by([column, "split", "fold"]).aggregate([])
     places: dict[str, list[str]] = {}
     for row in pairs.to_pylist():
