@@ -13,6 +13,13 @@ Then, at 512 px and 4x:
   cell (on a sample of the cells, per cell).
 - masks of patches on outlines with all vertices in the table and with a hundredth of them, against ``cv2.fillPoly``
   of the same rings moved to the patch: no centre rule, vertices rounded.
+
+Measured on 2 shared cores (load 1.6 to 2.5), 5 rounds, median [min, max]: survey 6.45 [6.21, 6.52] s of wall time
+against 3.76 [3.58, 4.38] s without outlines, peak memory 368 MB against 358 MB. The outlines cost 2.6 s of CPU time:
+the file 0.7 s, the union with its holes 1.8 s, 4656 cells 0.05 s (289 [250, 291] times shapely's intersection for a
+cell). A mask takes 3.7 ms with 70,188 vertices and 1.5 ms with 2,214: 2.9 [2.7, 3.0] and 7.1 [6.8, 7.1] times
+fillPoly of all rings. With ``--single-level`` (3 rounds) survey takes 41 s, 44 s without outlines: they are decoding
+and averaging 20 gigapixels of level 0.
 """
 
 from __future__ import annotations

@@ -247,8 +247,9 @@ def framed(
         length_um = nice_step(width * um_a_px * 1000, 6) / 1000
         end = left + round(length_um / um_a_px)
         cv2.rectangle(canvas, (left, below - 8), (end, below - 3), _INK, -1)
+        level_0 = f"{length_um / bar_um[0]:,.1f}".removesuffix(".0")
         name = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} um"
-        put_text(canvas, f"{name} = {length_um / bar_um[0]:,.1f} level-0 px", (end + 12, below))
+        put_text(canvas, f"{name} = {level_0} level-0 px", (end + 12, below))
     else:
         put_text(canvas, "the spacing is not known: no scale bar", (left, below))
     put_text(canvas, "numbers: level-0 pixels", (left, below + _LINE_PX))

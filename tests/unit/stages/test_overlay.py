@@ -13,7 +13,7 @@ from pipelinecases import run
 from slide_files import Writing, mean_of_blocks, padded, write_pyramid
 
 from wsiprep.cli import main
-from wsiprep.errors import AnnotationError, SpacingError, UsageError
+from wsiprep.errors import AnnotationError, ManifestError, SlideError, SpacingError, UsageError
 from wsiprep.geometry import Box, PixelGrid, Size
 from wsiprep.patches import CellScale
 from wsiprep.stages import overlay_picture as draw
@@ -278,6 +278,42 @@ def test_a_slide_of_a_dataset_is_drawn_from_what_was_surveyed(folder: Path, tmp_
         draw_overlay(str(tmp_path / "out"), tmp_path / "o.png", OverlayOptions(slide_id="other"))
     with pytest.raises(UsageError, match="one of its slides"):
         draw_overlay(str(tmp_path / "out"), tmp_path / "o.png", OverlayOptions())
+
+
+def test_paths_of_a_manifest_are_found_through_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "manifest.csv").write_text("slide_id,slide,annotation\nfar,slide.tif,slide.xml\n")
+    out = tmp_path / "out"
+    run("survey", "far", "-o", out, "-r", folder / "recipe.yaml", "-m", folder / "manifest.csv", "--strict")
+    (out / "recipe.json").write_text(json.dumps({"name": "overlay", "labels": ["tumour", "stroma"], "downsample": 4}))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ManifestError, match="not where"):
+        draw_overlay(str(out), tmp_path / "o.png", OverlayOptions(slide_id="far"))
+    asked = OverlayOptions(slide_id="far", manifest=folder / "manifest.csv")
+    facts = draw_overlay(str(out), tmp_path / "o.png", asked)
+    assert facts["annotation"] == "slide.xml, as it was surveyed"
+    record = out / "slides" / "far" / "slide.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"identity": "0" * 64}))
+    with pytest.raises(SlideError, match="not the one that was surveyed"):
+        draw_overlay(str(out), tmp_path / "o.png", asked)
+
+
+def test_tiles_that_cannot_be_decoded_are_white_and_counted(folder: Path, tmp_path: Path) -> None:
+    """In the picture of the whole slide; a window over one is an error."""
+    path = tmp_path / "damaged.tif"
+    image = np.full((256, 256, 3), 30, np.uint8)
+    write_pyramid(path, [image], Writing(tile=64, resolution_um=0.25, compression="jpeg"))
+    with tifffile.TiffFile(path) as tif:
+        offset, count = (values[5] for values in (tif.pages[0].dataoffsets, tif.pages[0].databytecounts))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + count] = b"\0" * count
+    path.write_bytes(bytes(data))
+    facts = draw_overlay(str(path), tmp_path / "o.png", OverlayOptions())
+    assert facts["damaged_share"] == 1 / 16
+    with pytest.raises(SlideError, match="decode"):
+        draw_overlay(str(path), tmp_path / "p.png", OverlayOptions(at="96,96", size_px="32,32"))
+    assert not (tmp_path / "p.png").exists()
 
 
 @pytest.mark.parametrize(
