@@ -241,8 +241,7 @@ def published_folder(parent: Path) -> Iterator[tuple[Path, list[Path]]]:
     temporary = parent / temporary_name()
     final: list[Path] = []
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
         yield temporary, final
         if final and not final[0].exists():
             fsync_tree(temporary)
@@ -257,6 +256,10 @@ def published_folder(parent: Path) -> Iterator[tuple[Path, list[Path]]]:
         raise from_os_error(error, path=error.filename or parent) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if not final:
+            # Nothing was published: a folder that was made for it and is empty belongs to nothing.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

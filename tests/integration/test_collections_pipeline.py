@@ -78,7 +78,7 @@ def by_tile(dataset: Dataset, slide_id: str) -> dict[str, list[tuple[Any, Any, d
 
 def test_stacks_with_folds_and_instances(tmp_path: Path) -> None:
     rows = pannuke_rows(tmp_path)
-    made = case(tmp_path, rows, **PANNUKE, **{"split": {"kind": "folds", "folds": 3}})
+    made = case(tmp_path, rows, **PANNUKE, split={"kind": "folds", "folds": 3})
     dataset = made.build()
     assert len(dataset) == 12
     assert len(list((made.tree.root / "shards").iterdir())) == 3, "a row, a job, a shard"
@@ -225,7 +225,7 @@ def test_an_official_split_that_tears_a_patient_is_an_error(tmp_path: Path) -> N
     collection = KUMAR["collection"] | {"split": split}
     made, _ = kumar(tmp_path, collection=collection, split={"kind": "official"})
     made.survey()
-    with pytest.raises(SplitError, match="TCGA-18-5592|two splits"):
+    with pytest.raises(SplitError, match="TCGA-18-5592"):
         made.plan()
 
 
@@ -355,14 +355,12 @@ def test_a_table_gives_patient_tissue_split_and_spacing(tmp_path: Path) -> None:
         writer = csv.writer(stream)
         writer.writerow(["tile", "patient", "tissue", "split", "spacing_um"])
         writer.writerows(
-            [["a", "p1", "colon", "train", 0.5], ["b", "p1", "colon", "train", 0.25], ["c", "p2", "breast", "val", 0.25],
-             ["d", "p3", "breast", "test", 0.5]]
+            [["a", "p1", "colon", "train", 0.5], ["b", "p1", "colon", "train", 0.25],
+             ["c", "p2", "breast", "val", 0.25], ["d", "p3", "breast", "test", 0.5]]
         )  # fmt: skip
     row = {k: v for k, v in FOLDER_ROW.items() if k != "spacing_um"}
     collection = FOLDER["collection"] | {"table": "tiles.csv"}
-    made = case(
-        tmp_path, [row], spacing_um=0.5, **(FOLDER | {"collection": collection}), **{"split": {"kind": "official"}}
-    )
+    made = case(tmp_path, [row], spacing_um=0.5, **(FOLDER | {"collection": collection}), split={"kind": "official"})
     dataset = made.build()
     rows = dataset.index.to_pylist()
     seen = {(r["tile"], r["patient"], r["split"], r["scale"], r["spacing_um"]) for r in rows}
@@ -387,7 +385,7 @@ def test_a_damaged_tile_costs_itself_alone(tmp_path: Path) -> None:
     middle = len(whole) // 2
     (folder / "t03.png").write_bytes(whole[:middle] + b"\0" * 64 + whole[middle + 64 :])  # the header is whole
     (folder / "t07.png").write_bytes(b"no picture at all")
-    made = case(tmp_path, [FOLDER_ROW], downsample=1, **FOLDER, **{"stain": {"method": "macenko", "sample_cells": 256}})
+    made = case(tmp_path, [FOLDER_ROW], downsample=1, **FOLDER, stain={"method": "macenko", "sample_cells": 256})
     dataset = made.build()
     assert [t["tile"] for t in made.record("c")["tiles"]["unreadable"]] == ["t07"]
     damaged = made.receipt("c")["provenance"]["damaged"]
@@ -421,7 +419,7 @@ def test_the_same_tile_twice_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "c" / "images" / "b.png").write_bytes((tmp_path / "c" / "images" / "a.png").read_bytes())
     made = case(tmp_path, [FOLDER_ROW], downsample=1, **FOLDER)
     made.survey()
-    with pytest.raises(SplitError, match="identical|twice|same"):
+    with pytest.raises(SplitError, match="duplicates"):
         made.plan()
 
 
