@@ -57,7 +57,9 @@ def write(folder: Path, name: str = "a.mrxs", *, image_format: str = "PNG", over
     (inside / "Index.dat").write_bytes(_index(records, (positions[0], len(positions[1])) if overlap_px else None))
     (inside / "Data0000.dat").write_bytes(body)
     bounds = (2 * step, 2 * step, 6 * step + overlap_px, 4 * step + overlap_px)
-    return Made(path, "mirax", tuple(planes), SPACING_UM, tuple(1 << n for n in range(LEVELS)), marker_xy, bounds)
+    # Where places are recorded OpenSlide may interpolate lower levels, and says not when: none is used.
+    factors = tuple(None if overlap_px and n else 1 << n for n in range(LEVELS))
+    return Made(path, "mirax", tuple(planes), SPACING_UM, factors, marker_xy, bounds)
 
 
 def _corners(cells: Mapping[Cell, Image], concat: int) -> set[Cell]:

@@ -36,7 +36,8 @@ def write(folder: Path, name: str = "a.tiff", *, missing: tuple[int, ...] = ()) 
     macro = tiled(on_plane((64, 64), []), 64)[0]
     pages.append(tiff.Page([*tiff.image_tags(64, 64, tile=None), tiff.text(270, "Macro")], macro, is_tiled=False))
     path = tiff.write_tiff(folder / name, pages, "big")
-    return Made(path, "philips", tuple(planes), SPACING_UM, FACTORS, marker_xy)
+    properties = {"philips.DICOM_PIXEL_SPACING": "0.000250000 0.000227000"}
+    return Made(path, "philips", tuple(planes), SPACING_UM, FACTORS, marker_xy, properties=properties)
 
 
 def _attribute(name: str, value: str) -> str:

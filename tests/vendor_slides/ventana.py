@@ -50,7 +50,8 @@ def write(folder: Path, name: str = "a.bif", *, overlap_px: int = 0) -> Made:
         planes.append(_composed(decoded, factor, step, place))
     path = tiff.write_tiff(folder / name, pages, "big")
     marker_xy = (place[0] + marker_inside[0], place[1] + marker_inside[1])
-    return Made(path, "ventana", tuple(planes), (SPACING_UM, SPACING_UM), FACTORS, marker_xy)
+    factors = (1, None) if overlap_px else FACTORS
+    return Made(path, "ventana", tuple(planes), (SPACING_UM, SPACING_UM), factors, marker_xy)
 
 
 def write_plain(folder: Path, name: str = "a.tif") -> Made:

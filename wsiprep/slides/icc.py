@@ -84,6 +84,10 @@ class InSrgb(OpenedSlide):
         """See ``Slide.read_level``; in sRGB."""
         return apply_icc(self._slide.read_level(level, box), self._profile)
 
+    def show_level(self, level: int, box: Box) -> RGB:
+        """See ``Slide.show_level``; in sRGB."""
+        return apply_icc(self._slide.show_level(level, box), self._profile)
+
     def icc_profile(self) -> bytes | None:
         """The profile that the pixels are converted from."""
         return self._profile

@@ -12,6 +12,8 @@ import numpy as np
 import tifffile
 
 from wsiprep.errors import SlideError
+from wsiprep.slides.companions import SeriesPart, mirax_parts, series_parts, vms_parts
+from wsiprep.slides.tiff_chain import check_chain
 
 END_BYTES = 64 * 1024
 
@@ -31,8 +33,9 @@ def slide_identity(path: str | Path) -> str:
     """sha256 (hexadecimal) over the file's size, its first and last 64 KiB and its TIFF tile tables.
 
     The tables (offsets and byte counts of every tile and strip of every page) change with any
-    re-encoding of any tile; files that are no TIFF are known by size and both ends alone, MIRAX
-    slides also by the names and sizes of their data files.
+    re-encoding of any tile; files that are no TIFF are known by size and both ends alone. MIRAX and
+    VMS slides are known also by the names and sizes of their data files; a DICOM slide by size and both
+    ends of every instance of its series in the folder, whichever of them is named.
 
     Raises:
         SlideError: the file is missing or cannot be read.
@@ -43,34 +46,51 @@ def slide_identity(path: str | Path) -> str:
 
             with fsspec.open(str(path), "rb") as remote:
                 return _fingerprint(cast(BinaryIO, remote), None)
-        with Path(path).open("rb") as local:
-            return _fingerprint(local, Path(path))
+        place = Path(path)
+        series = series_parts(place)
+        if series:
+            return _of_series(series)
+        with place.open("rb") as local:
+            return _fingerprint(local, place)
     except OSError as error:
         raise SlideError("the slide cannot be read", got=error.strerror or str(error), file=path) from error
 
 
 def _fingerprint(handle: BinaryIO, path: Path | None) -> str:
     digest = hashlib.sha256()
+    _add_ends(digest, handle)
+    for table in _tables(handle):
+        digest.update(table)
+    if path is not None:
+        for part in mirax_parts(path) or vms_parts(path):
+            digest.update(f"{part.name} {part.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _of_series(parts: list[SeriesPart]) -> str:
+    digest = hashlib.sha256(b"wsiprep slide 1 dicom %d\n" % len(parts))
+    for part in parts:
+        with part.path.open("rb") as handle:
+            _add_ends(digest, handle)
+    return digest.hexdigest()
+
+
+def _add_ends(digest: hashlib._Hash, handle: BinaryIO) -> None:
     size = handle.seek(0, 2)
     digest.update(b"wsiprep slide 1 %d\n" % size)
     handle.seek(0)
     digest.update(handle.read(END_BYTES))
     handle.seek(max(0, size - END_BYTES))
     digest.update(handle.read(END_BYTES))
-    for table in _tables(handle):
-        digest.update(table)
-    if path is not None and path.suffix.lower() == ".mrxs":
-        for part in sorted(p for p in path.with_suffix("").glob("*") if p.is_file()):
-            digest.update(f"{part.name} {part.stat().st_size}\n".encode())
-    return digest.hexdigest()
 
 
 def _tables(handle: BinaryIO) -> Iterator[bytes]:
-    handle.seek(0)
     try:
+        check_chain(handle, "")
+        handle.seek(0)
         with tifffile.TiffFile(handle) as tif:
             tables = [_page_table(page) for page in all_pages(tif)]
-    except TIFF_PARSE_ERRORS:
+    except (SlideError, *TIFF_PARSE_ERRORS):
         # Not a TIFF, or one whose header is damaged: size and both ends have to do.
         return
     yield from tables

@@ -17,7 +17,8 @@ from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size
 from wsiprep.slides.decode import DECODER_ERRORS, TileDamageError
 from wsiprep.slides.identity import slide_identity
-from wsiprep.slides.opened import OpenedSlide
+from wsiprep.slides.image_profile import exif_of, jpeg_profile, png_profile
+from wsiprep.slides.opened import OpenedSlide, icc_digest
 from wsiprep.slides.protocol import (
     RGB,
     BackendRefusalError,
@@ -64,6 +65,7 @@ class PlainImage(OpenedSlide):
                 fix="fetch the file again or leave it out",
                 file=path,
             ) from error
+        self._icc = png_profile(data) if kind == "png" else jpeg_profile(data)
         size = Size(self._image.shape[1], self._image.shape[0])
         self.info = SlideInfo(
             size=size,
@@ -76,7 +78,12 @@ class PlainImage(OpenedSlide):
             identity=slide_identity(path),
             compression=kind,
             backend_note=note,
+            icc_digest=icc_digest(self._icc),
         )
+
+    def icc_profile(self) -> bytes | None:
+        """The profile in the file, None where there is none."""
+        return self._icc
 
     def read_level(self, level: int, box: Box) -> RGB:
         """See ``Slide.read_level``."""
@@ -139,7 +146,7 @@ def _jpeg(data: bytes, path: Path) -> RGB:
     _check_size(width, height, path)
     if colours.upper() in ("CMYK", "YCCK"):
         raise SlideError("not an RGB image", got=colours, expected="RGB, YCbCr or grey", file=path)
-    turned = _orientation(data)
+    turned = _exif_orientation(exif_of(data))
     if turned != 1:
         expected, fix = _ANCHORED
         raise SlideError(
@@ -151,18 +158,8 @@ def _jpeg(data: bytes, path: Path) -> RGB:
     return np.repeat(image, 3, axis=2) if grey else np.asarray(image)
 
 
-def _orientation(data: bytes) -> int:
-    """The EXIF orientation of a JPEG, 1 (upright) where it says nothing readable."""
-    place = 2
-    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        length = int.from_bytes(data[place + 2 : place + 4], "big")
-        if data[place + 1] == 0xE1 and data[place + 4 : place + 10] == b"Exif\0\0":
-            return _exif_orientation(data[place + 10 : place + 2 + length])
-        place += 2 + length
-    return 1
-
-
 def _exif_orientation(exif: bytes) -> int:
+    """1 (upright) where it says nothing readable."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) < 8:
         return 1

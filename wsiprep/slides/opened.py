@@ -29,6 +29,10 @@ class OpenedSlide(ABC):
     def read_level(self, level: int, box: Box) -> RGB:
         """See ``Slide.read_level``."""
 
+    def show_level(self, level: int, box: Box) -> RGB:
+        """See ``Slide.show_level``; a backend that gives stored pixels alone shows these."""
+        return self.read_level(level, box)
+
     @abstractmethod
     def close(self) -> None:
         """Free the file; closing twice is harmless."""

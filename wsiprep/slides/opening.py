@@ -10,8 +10,9 @@ from wsiprep.errors import SlideError, UsageError
 from wsiprep.slides.icc import InSrgb
 from wsiprep.slides.identity import is_url
 from wsiprep.slides.image_backend import SUFFIXES, PlainImage
-from wsiprep.slides.protocol import BackendRefusalError, Slide
+from wsiprep.slides.protocol import BackendRefusalError, ForeignLayoutError, Slide
 from wsiprep.slides.tiff import CACHE_BYTES, TiledTiff
+from wsiprep.slides.tiff_chain import check_chain
 
 Icc = Literal["ignore", "srgb"]
 """What to do with a slide's ICC profile."""
@@ -25,8 +26,9 @@ def open_slide(
     """Open a slide for reading.
 
     ``auto`` takes the plain TIFF reader where it can read the file exactly, else OpenSlide, else
-    tiffslide; files named .png, .jpg or .jpeg go to ``image``. ``info.backend_note`` says why it moved
-    on. A backend named explicitly is used or the call fails: it never falls back. URLs go to tiffslide.
+    tiffslide (never for the vendors' layouts of ``tiff_layouts``: what OpenSlide refuses there is damaged);
+    files named .png, .jpg or .jpeg go to ``image``. ``info.backend_note`` says why it moved on. A backend
+    named explicitly is used or the call fails: it never falls back. URLs go to tiffslide.
 
     Args:
         path: a file, or a URL that fsspec opens.
@@ -59,6 +61,8 @@ def _open(path: str | Path, backend: str, cache_bytes: int) -> Slide:
         return _tiffslide(str(path), backend, note)
     place = Path(path)
     _check_file(place)
+    with place.open("rb") as handle:
+        check_chain(handle, place)
     openers: dict[str, Callable[[str], Slide]] = {
         "tiff": lambda _: TiledTiff(place, requested=backend, cache_bytes=cache_bytes),
         "openslide": lambda note: _openslide(place, backend, note),
@@ -71,11 +75,16 @@ def _open(path: str | Path, backend: str, cache_bytes: int) -> Slide:
     if place.suffix.lower() in SUFFIXES:
         openers = {"image": image} | openers
     reasons: list[str] = []
+    foreign = False
     for name, opener in openers.items():
+        if foreign and name == "tiffslide":
+            # What OpenSlide refused of its own layouts is damaged; tiffslide would show white, or the label.
+            break
         try:
             return opener("; ".join(reasons))
         except BackendRefusalError as refusal:
             reasons.append(_reason(name, refusal))
+            foreign = foreign or isinstance(refusal, ForeignLayoutError)
     raise SlideError(
         "no backend can read this slide",
         got="; ".join(reasons),
@@ -114,7 +123,8 @@ def _check_file(path: Path) -> None:
         )
     if not path.is_file():
         raise SlideError("there is no such slide", got=str(path), expected="a file", fix="check the path", file=path)
-    if not path.stat().st_size:
+    # OpenSlide reads nothing of an .mrxs but its name: the slide is the folder beside it.
+    if not path.stat().st_size and not (path.suffix.lower() == ".mrxs" and path.with_suffix("").is_dir()):
         raise SlideError("the slide is empty", got="0 bytes", expected="a slide", fix="fetch it again", file=path)
 
 

@@ -1,8 +1,8 @@
 """Slides through OpenSlide: MIRAX, NDPI, DICOM, Philips, Leica, Ventana and the rest.
 
 OpenSlide resamples wherever its own downsample is not an integer (up to 69 grey levels off), and its
-``read_region`` takes whole level-0 coordinates, so there is no way round: such levels get factor None
-and cannot be read. What lies outside the scan is transparent and becomes white.
+``read_region`` takes whole level-0 coordinates, so there is no way round: such levels get factor None,
+and only overviews may show them. What lies outside the scan is transparent and becomes white.
 
 An OpenSlide handle that met one error fails every later read. A damaged region must cost no more than
 itself, so the handle is then replaced by a fresh one.
@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,21 +27,17 @@ from wsiprep.slides.identity import TIFF_PARSE_ERRORS, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
 from wsiprep.slides.ome import OmePixels, check_plain_colour
 from wsiprep.slides.opened import OpenedSlide, icc_digest, pyramid, tile_size
+from wsiprep.slides.openslide_levels import exact_levels
 from wsiprep.slides.properties import allowed, bounds_of
 from wsiprep.slides.protocol import (
     RGB,
     BackendRefusalError,
     DamagedRegionError,
-    Level,
     SlideInfo,
     composite_on_white,
     level_for,
 )
-
-INTEGRAL_TOLERANCE = 1e-9
-"""How far OpenSlide's downsample may be from the integer factor for its read to be the stored pixels."""
-
-_NDPI_LENS = 65421
+from wsiprep.slides.tiff_layouts import vendor_layout
 
 _OPENSLIDE_ERRORS = (openslide.OpenSlideError, OSError, ValueError)
 _DISK_FAULTS = tuple(os.strerror(code) for code in (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ETIMEDOUT))
@@ -84,14 +79,10 @@ class ViaOpenSlide(OpenedSlide):
         ]
         mpp = (number(properties.get(name)) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
         kept = allowed(properties)
-        corners = _region_corners(properties)
-        stored = _ndpi_sizes(self._path) if properties.get(openslide.PROPERTY_NAME_VENDOR) == "hamamatsu" else None
+        levels = pyramid(sizes, tiles, str(self._path))
         return SlideInfo(
             size=sizes[0],
-            levels=tuple(
-                _exact(level, own, corners, stored)
-                for level, own in zip(pyramid(sizes, tiles, str(self._path)), slide.level_downsamples, strict=True)
-            ),
+            levels=exact_levels(levels, slide.level_downsamples, properties, self._path),
             spacing=(ome and ome.spacing) or believable_spacing(*mpp),
             backend_requested=requested,
             backend="openslide",
@@ -105,9 +96,18 @@ class ViaOpenSlide(OpenedSlide):
         )
 
     def _checked_tiff(self) -> OmePixels | None:
-        """OpenSlide takes the first channel, or the upper 8 bits, of TIFFs that are not plain colour."""
+        """OpenSlide takes the first channel, or the upper 8 bits, of TIFFs that are not plain colour.
+
+        And it takes a damaged file of a vendor for a generic one, and its macro image for the slide.
+        """
         try:
             with tifffile.TiffFile(self._path) as tif:
+                vendor = vendor_layout(tif)
+                if vendor is not None:
+                    raise BackendRefusalError(
+                        f"OpenSlide takes this {vendor} file for a generic TIFF", got="generic-tiff", expected=vendor,
+                        file=self._path,
+                    )  # fmt: skip
                 return check_plain_colour(tif, self._path)
         except TIFF_PARSE_ERRORS as error:
             got = f"{type(error).__name__}: {error}"
@@ -151,10 +151,18 @@ class ViaOpenSlide(OpenedSlide):
                 expected="a level with an integer factor",
                 fix="read level 0 and average (Plane does), or use another backend",
             )
+        return self._pixels(level, found.factor, box)
+
+    def show_level(self, level: int, box: Box) -> RGB:
+        """See ``Slide.show_level``."""
+        shown = level_for(self.info, level, box).shown_factor
+        return self.read_level(level, box) if shown is None else self._pixels(level, shown, box)
+
+    def _pixels(self, level: int, factor: int, box: Box) -> RGB:
         if not box.area_px:
             return np.empty((box.height_px, box.width_px, 3), np.uint8)
-        origin = (box.x * found.factor, box.y * found.factor)
-        return composite_on_white(np.asarray(self._region(origin, level, (box.width_px, box.height_px))))
+        region = self._region((box.x * factor, box.y * factor), level, (box.width_px, box.height_px))
+        return composite_on_white(np.asarray(region))
 
     def _region(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Any:
         """The region as a PIL image, from a fresh handle where the shared one is broken."""
@@ -213,45 +221,3 @@ class ViaOpenSlide(OpenedSlide):
             slide, self._slide = self._slide, None
         if slide is not None:
             slide.close()
-
-
-def _exact(level: Level, own_downsample: float, corners: list[tuple[int, int]], stored: set[Size] | None) -> Level:
-    """The level, without its factor where what OpenSlide gives are not the pixels of the file at their places.
-
-    Args:
-        own_downsample: OpenSlide resamples where this is not an integer.
-        corners: of the scanned regions at level 0. OpenSlide cuts their places at lower levels off to whole pixels.
-        stored: sizes of the levels that the file holds, None where it holds all that OpenSlide lists.
-    """
-    factor = level.factor
-    exact = (
-        factor is not None
-        and abs(own_downsample - factor) <= INTEGRAL_TOLERANCE
-        and all(x % factor == 0 and y % factor == 0 for x, y in corners)
-        and (stored is None or level.stored_size in stored)
-    )
-    return level if exact else replace(level, factor=None, size=level.stored_size)
-
-
-def _region_corners(properties: Mapping[str, str]) -> list[tuple[int, int]]:
-    """Corners of the scanned regions (``openslide.region[i].x`` and ``.y``: Leica, MIRAX)."""
-    found: list[tuple[int, int]] = []
-    while f"openslide.region[{len(found)}].x" in properties:
-        sides = (number(properties.get(f"openslide.region[{len(found)}].{side}")) or 0 for side in "xy")
-        x, y = (int(v) for v in sides)
-        found.append((x, y))
-    return found
-
-
-def _ndpi_sizes(path: Path) -> set[Size] | None:
-    """The levels that an NDPI holds; OpenSlide adds others, decoded at 1/2, 1/4 and 1/8 of their size.
-
-    None for what is no TIFF (VMS, VMU).
-    """
-    try:
-        with tifffile.TiffFile(path) as tif:
-            every: list[Any] = list(tif.pages)
-            pages = [page for page in every if _NDPI_LENS in page.tags and page.tags[_NDPI_LENS].value > 0]
-            return {Size(int(page.imagewidth), int(page.imagelength)) for page in pages} or None
-    except TIFF_PARSE_ERRORS:
-        return None

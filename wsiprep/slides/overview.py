@@ -38,9 +38,10 @@ class DamagedOverview(NamedTuple):
 def read_overview(slide: Slide, downsample: int) -> tuple[RGB, int]:
     """The whole slide at about ``downsample``, never coarser.
 
-    The coarsest level with a known factor not above ``downsample``, averaged by the largest integer
-    that keeps it so. Read in blocks: beside the result itself, memory stays bounded even for a slide
-    that has level 0 alone.
+    The coarsest level with a known factor not above ``downsample`` (``Level.factor``, or else ``shown_factor``:
+    then up to a pixel of that level beside its place), averaged by the largest
+    integer that keeps it so. Read in blocks: beside the result itself, memory stays bounded
+    even for a slide that has level 0 alone.
 
     Returns:
         (H, W, 3) uint8 and its true integer downsample.
@@ -84,8 +85,9 @@ def read_damaged_overview(slide: Slide, downsample: int) -> DamagedOverview:
 def _source(slide: Slide, downsample: int) -> tuple[ComposedSource, int]:
     if not 1 <= downsample <= MAX_DOWNSAMPLE:
         raise UsageError("the downsample is out of range", got=downsample, expected=f"1 to {MAX_DOWNSAMPLE}")
-    known = [(level.factor, level.index) for level in slide.info.levels if level.factor and level.factor <= downsample]
-    factor, level = max(known)
+    # A level that is only shown is as good here, and level 0 of a MIRAX takes minutes.
+    factors = [(level.factor or level.shown_factor or 0, level.factor is not None) for level in slide.info.levels]
+    (factor, _), level = max((f, index) for index, f in enumerate(factors) if 1 <= f[0] <= downsample)
     reduction = downsample // factor
     source = ComposedSource(slide, level, reduction, factor * reduction)
     if source.size.area_px > MAX_OVERVIEW_PX:

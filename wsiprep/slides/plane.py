@@ -89,12 +89,14 @@ class _Source:
     """One level reduced by an integer mean (1: as stored), read in blocks so that memory stays bounded."""
 
     def __init__(self, slide: Slide, level: int, reduction: int) -> None:
-        self._slide = slide
+        found = slide.info.levels[level]
+        # Only an overview takes a level that has no factor.
+        self._read = slide.show_level if found.factor is None else slide.read_level
         self.level = level
         self.reduction = reduction
-        self._level_size = slide.info.levels[level].size
+        self._level_size = found.size
         self.size = self._level_size.reduced(reduction)
-        self.tile = tile = slide.info.levels[level].tile
+        self.tile = tile = found.tile
         self._steps = (
             _block_side(reduction, tile.width_px if tile else 1),
             _block_side(reduction, tile.height_px if tile else 1),
@@ -102,11 +104,11 @@ class _Source:
 
     def read(self, box: Box) -> RGB:
         if self.reduction == 1:
-            return self._slide.read_level(self.level, box)
+            return self._read(self.level, box)
         image = np.empty((box.height_px, box.width_px, 3), np.uint8)
         whole = Box(0, 0, self._level_size.width_px, self._level_size.height_px)
         for part in self._blocks(box):
-            pixels = self._slide.read_level(self.level, part.scaled(self.reduction).intersection(whole))
+            pixels = self._read(self.level, part.scaled(self.reduction).intersection(whole))
             image[part.y - box.y : part.y_end - box.y, part.x - box.x : part.x_end - box.x] = block_mean(
                 pixels, self.reduction
             )

@@ -39,13 +39,20 @@ _PLAIN = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 """A number or one short word: free text stays behind even under an allowed name."""
 
 
+_QUOTED = re.compile(r'"([0-9.eE+-]{1,20})" "([0-9.eE+-]{1,20})"')
+"""Philips writes its spacings (mm: of rows, then of columns) so."""
+
+
 def allowed(properties: Mapping[str, object]) -> dict[str, str]:
     """What of these may be kept, by name; ``tiffslide.*`` counts as ``openslide.*``."""
     kept: dict[str, str] = {}
     for raw, value in properties.items():
         name = raw.replace("tiffslide.", "openslide.", 1) if raw.startswith("tiffslide.") else raw
         text = "" if value is None else str(value).strip()
-        if name in ALLOWED and _PLAIN.fullmatch(text):
+        quoted = _QUOTED.fullmatch(text)
+        if quoted and name == "philips.DICOM_PIXEL_SPACING":
+            kept[name] = " ".join(quoted.groups())
+        elif name in ALLOWED and _PLAIN.fullmatch(text):
             kept[name] = text
     return dict(sorted(kept.items()))
 

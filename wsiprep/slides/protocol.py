@@ -39,6 +39,10 @@ class DamagedRegionError(SlideError):
     code = "damaged-region"
 
 
+class ForeignLayoutError(BackendRefusalError):
+    """A vendor's layout that only OpenSlide may read, and only as that vendor's: ``auto`` tries nothing after it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """One level of the pyramid.
@@ -49,8 +53,11 @@ class Level:
             is cropped off. Writers that round down (Aperio) leave out the partial border pixel, so a side
             is ``min(stored, ceil(level 0 / factor))``.
         stored_size: pixels that the file holds.
-        factor: integer downsample from level 0, None where it is not certain (the level is then unused).
+        factor: integer downsample from level 0, None where it is not certain, or where the backend does not give
+            the pixels of the file (the level is then unused).
         tile: size of a tile in pixels; None for strips or where the backend does not say.
+        shown_factor: downsample of a level without a factor that the backend can show: resampled, or up to a pixel
+            of the level beside its place. Good enough to find tissue and for pictures; overviews alone use it.
     """
 
     index: int
@@ -58,6 +65,7 @@ class Level:
     stored_size: Size
     factor: int | None
     tile: Size | None
+    shown_factor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,10 @@ class Slide(Protocol):
                 have exactly their pixels.
             StorageError: the disk or the network failed.
         """
+        ...
+
+    def show_level(self, level: int, box: Box) -> RGB:
+        """Like ``read_level``, also for a level that has a ``shown_factor`` alone: for overviews, never for patches."""
         ...
 
     def icc_profile(self) -> bytes | None:

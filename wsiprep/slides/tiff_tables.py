@@ -18,20 +18,7 @@ import tifffile
 
 from wsiprep.errors import SlideError
 from wsiprep.geometry import Size, Spacing, level_factors
-from wsiprep.slides.decode import (
-    BLACK_IS_ZERO,
-    COMPRESSIONS,
-    HORIZONTAL,
-    JP2K_RGB,
-    JP2K_YCBCR,
-    JPEG,
-    NO_PREDICTOR,
-    PHOTOMETRIC_RGB,
-    WEBP,
-    YCBCR,
-    Alpha,
-    PixelFormat,
-)
+from wsiprep.slides.decode import PixelFormat
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
 from wsiprep.slides.ome import check_plain_colour
@@ -43,6 +30,8 @@ from wsiprep.slides.protocol import (
     Level,
     check_sides,
 )
+from wsiprep.slides.tiff_layouts import refuse_foreign
+from wsiprep.slides.tiff_pixels import pixel_format
 
 MAX_STRIP_BYTES = 2**28
 """A strip is decoded whole; beyond this one strip is an untiled slide in disguise."""
@@ -52,13 +41,7 @@ MAX_RATIO = 10_000
 
 MAX_PAGES = 256
 
-# Layouts with overlaps, padding or restart markers that only their own readers know.
-_OTHER_READERS = (
-    "ndpi", "philips", "scn", "bif", "avs", "indica", "ndtiff", "mmstack", "imagej", "lsm", "stk", "fluoview",
-    "scanimage", "mdgel", "nih", "eer", "sis",
-)  # fmt: skip
 _ORIGINAL_SIDES = ("OriginalWidth", "OriginalHeight")
-_FOREIGN_WORDS = ("MedScan", "iScan")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +109,7 @@ def _header(tif: Any, path: Path) -> TiffHeader:
             "it is a stack of pages", got=len(tif.pages), expected=f"at most {MAX_PAGES}", file=path
         )
     first = tif.pages[0]
-    _refuse_foreign(tif, first, path)
+    refuse_foreign(tif, path)
     aperio = bool(tif.is_svs)
     ome = check_plain_colour(tif, path)
     pages = [first, *(_aperio_levels(tif) if aperio else _generic_levels(tif))]
@@ -164,15 +147,6 @@ def _icc(page: Any) -> bytes | None:
     return bytes(profile) if isinstance(profile, bytes) and profile else None
 
 
-def _refuse_foreign(tif: Any, first: Any, path: Path) -> None:
-    flavour = next((name for name in _OTHER_READERS if getattr(tif, f"is_{name}", False)), None)
-    if flavour is None:
-        texts = [str(first.description), str(_tag(first, "Software") or ""), str(_tag(first, "XMP") or "")]
-        flavour = next((word for word in _FOREIGN_WORDS if any(word in text for text in texts)), None)
-    if flavour is not None:
-        raise BackendRefusalError("its layout needs the vendor's own reader", got=flavour, file=path)
-
-
 def _aperio_levels(tif: Any) -> Iterator[Any]:
     for page in list(tif.pages)[1:]:
         if page.is_tiled and not page.is_reduced:
@@ -199,7 +173,7 @@ def _tag(page: Any, name: str) -> Any:
 def _table(page: Any, path: Path) -> TileTable:
     size = Size(int(page.imagewidth), int(page.imagelength))
     check_sides(size, "a level", MAX_SIDE_PX, str(path))
-    pixels = _pixel_format(page, path)
+    pixels = pixel_format(page, path)
     if page.is_tiled:
         tile = Size(int(page.tilewidth), int(page.tilelength))
         check_sides(tile, "a tile", MAX_TILE_SIDE_PX, str(path))
@@ -216,44 +190,6 @@ def _table(page: Any, path: Path) -> TileTable:
             )
     offsets, counts = (np.array(v, np.int64) for v in (page.dataoffsets, page.databytecounts))
     return TileTable(size, tile, bool(page.is_tiled), offsets, counts, pixels)
-
-
-def _pixel_format(page: Any, path: Path) -> PixelFormat:
-    compression, photometric = int(page.compression), int(page.photometric)
-    samples = int(page.samplesperpixel)
-    alpha = _alpha(page, samples)
-    lossy = compression in (JPEG, JP2K_RGB, JP2K_YCBCR, WEBP)
-    predictor = int(page.predictor)
-    checks = {
-        "compression": (compression in COMPRESSIONS, compression),
-        "bits per sample": (page.bitspersample == 8 and page.dtype == np.uint8, f"{page.bitspersample} {page.dtype}"),
-        "samples per pixel": (samples in (1, 3) or (samples == 4 and alpha is not None and not lossy), samples),
-        "photometric interpretation": (photometric in _photometrics(compression, samples), photometric),
-        "planar configuration": (samples == 1 or int(page.planarconfig) == 1, int(page.planarconfig)),
-        "predictor": (predictor == NO_PREDICTOR or (predictor == HORIZONTAL and not lossy), predictor),
-        "fill order": (int(page.fillorder) == 1, int(page.fillorder)),
-        "image depth": (int(page.imagedepth) == 1, int(page.imagedepth)),
-    }
-    for what, (fits, got) in checks.items():
-        if not fits:
-            raise BackendRefusalError(f"its {what} cannot be read exactly", got=got, file=path)
-    return PixelFormat(compression, photometric, samples, predictor, alpha or Alpha.NONE, page.jpegtables)
-
-
-def _photometrics(compression: int, samples: int) -> tuple[int, ...]:
-    if samples == 1:
-        return (BLACK_IS_ZERO,)
-    if compression in (JPEG, JP2K_YCBCR, JP2K_RGB):
-        return (PHOTOMETRIC_RGB, YCBCR)
-    return (PHOTOMETRIC_RGB,)
-
-
-def _alpha(page: Any, samples: int) -> Alpha | None:
-    """Meaning of the fourth sample; None where the file does not say (then nothing is guessed)."""
-    if samples < 4:
-        return Alpha.NONE
-    meanings: dict[tuple[int, ...], Alpha] = {(1,): Alpha.PREMULTIPLIED, (2,): Alpha.STRAIGHT}
-    return meanings.get(tuple(int(v) for v in page.extrasamples))
 
 
 def _check_stored(table: TileTable, level: int, file_bytes: int, path: Path) -> None:

@@ -9,10 +9,11 @@ out black (white instead), and libjpeg's warnings are ignored, so that damaged J
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import simplejpeg
@@ -20,23 +21,32 @@ import tiffslide
 
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size
-from wsiprep.slides.decode import JPEG, TileDamageError
-from wsiprep.slides.identity import TIFF_PARSE_ERRORS, slide_identity
+from wsiprep.slides.decode import JP2K_YCBCR, JPEG, TileDamageError
+from wsiprep.slides.identity import TIFF_PARSE_ERRORS, is_url, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
 from wsiprep.slides.ome import check_plain_colour
 from wsiprep.slides.opened import OpenedSlide, icc_digest, pyramid, tile_size
 from wsiprep.slides.properties import allowed, bounds_of
 from wsiprep.slides.protocol import (
+    MAX_SIDE_PX,
     RGB,
     BackendRefusalError,
     DamagedRegionError,
     SlideInfo,
+    check_sides,
     composite_on_white,
     level_for,
 )
+from wsiprep.slides.tiff_chain import check_chain
+from wsiprep.slides.tiff_layouts import vendor_layout
 
-_OPEN_ERRORS = (*TIFF_PARSE_ERRORS, OSError, ImportError)
+_OPEN_ERRORS = (*TIFF_PARSE_ERRORS, OSError, ImportError, StopIteration, SyntaxError)
+"""SyntaxError is what damaged XML ends in, StopIteration missing fields of Philips'."""
+
 _DECODE_ERRORS = tuple(kind for kind in TIFF_PARSE_ERRORS if kind is not MemoryError)
+
+_OVERLAPPING = ("ventana", "trestle")
+_COPY = "copy the slide to a local disk: OpenSlide or the plain TIFF reader can read it there"
 
 _WHITE = 255
 _ICC_TAG = 34675
@@ -60,6 +70,8 @@ class ViaTiffSlide(OpenedSlide):
 
     def __init__(self, path: str | Path, *, requested: str = "tiffslide", note: str = "") -> None:
         try:
+            if is_url(path):
+                _check_remote(str(path))
             self._slide: Any = _LevelCoordinates(str(path))
         except _OPEN_ERRORS as error:
             got = f"{type(error).__name__}: {error}"
@@ -77,6 +89,7 @@ class ViaTiffSlide(OpenedSlide):
     def _describe(self, requested: str, note: str) -> SlideInfo:
         try:
             ome = check_plain_colour(self._slide.ts_tifffile, self._path)
+            self._check_layout()
             properties = dict(self._slide.properties)
             sizes = [Size(int(w), int(h)) for w, h in self._slide.level_dimensions]
             first = self._strictly_decoded()
@@ -107,10 +120,38 @@ class ViaTiffSlide(OpenedSlide):
             icc_digest=icc_digest(self._icc),
         )
 
+    def _check_layout(self) -> None:
+        """Refuse what tiffslide would read without complaint and wrongly."""
+        tif = self._slide.ts_tifffile
+        vendor = vendor_layout(tif)
+        if vendor in _OVERLAPPING:
+            raise BackendRefusalError(
+                "tiffslide does not place the tiles of this layout", got=vendor, fix=_COPY, file=self._path
+            )
+        for page in self._level_pages():
+            if int(page.compression) == JP2K_YCBCR:
+                raise BackendRefusalError(
+                    "tiffslide shows the luminance of this JPEG 2000 as red", got="YCbCr", fix=_COPY, file=self._path
+                )
+            size = Size(int(page.imagewidth), int(page.imagelength))
+            check_sides(size, "a level", MAX_SIDE_PX, str(self._path))
+            expected = math.prod(page.chunked)
+            if len(page.dataoffsets) != expected or len(page.databytecounts) != expected:
+                raise SlideError(
+                    "a tile table of the slide is damaged",
+                    got=f"{len(page.dataoffsets)} offsets, {len(page.databytecounts)} byte counts",
+                    expected=f"{expected} tiles",
+                    fix="fetch the file again or leave the slide out",
+                    file=self._path,
+                )
+
+    def _level_pages(self) -> list[Any]:
+        pages = [level.keyframe for series in self._slide.ts_tifffile.series for level in series.levels]
+        return list({id(page): page for page in pages}.values())
+
     def _strictly_decoded(self) -> Any:
         """Make every level's decoder strict and its missing tiles white; returns the page of level 0."""
-        pages = [level.keyframe for series in self._slide.ts_tifffile.series for level in series.levels]
-        for page in {id(page): page for page in pages}.values():
+        for page in self._level_pages():
             page.nodata = _WHITE
             if int(page.compression) == JPEG and page.bitspersample == 8:
                 page.decode = _strict(page.decode)
@@ -170,6 +211,13 @@ class ViaTiffSlide(OpenedSlide):
             slide, self._slide = self._slide, None
         if slide is not None:
             slide.close()
+
+
+def _check_remote(url: str) -> None:
+    import fsspec  # type: ignore[import-untyped]
+
+    with fsspec.open(url, "rb") as handle:
+        check_chain(cast(BinaryIO, handle), url)
 
 
 def _strict(decode: Callable[..., Any]) -> Callable[..., Any]:

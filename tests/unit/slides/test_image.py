@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +14,8 @@ from slide_files import texture
 
 from wsiprep.errors import SlideError, UsageError
 from wsiprep.geometry import Box, Size
-from wsiprep.slides import open_slide, read_overview
+from wsiprep.slides import apply_icc, open_slide, read_overview
+from wsiprep.slides.image_profile import jpeg_profile, png_profile
 
 
 def whole(path: Path, backend: str = "auto") -> np.ndarray:
@@ -112,6 +114,39 @@ def test_what_is_not_8_bit_rgb(tmp_path: Path) -> None:
     Image.fromarray(texture(90, 60)).convert("CMYK").save(tmp_path / "a.jpg")
     with pytest.raises(SlideError, match="RGB"):
         open_slide(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_the_icc_profile(tmp_path: Path, suffix: str) -> None:
+    """A profile longer than one segment of a JPEG too; without it there is nothing to convert from."""
+    image = Image.fromarray(texture(90, 60))
+    small = bytes(imagecodecs.cms_profile("adobergb"))
+    for number, profile in enumerate((small, small + bytes(150_000), None)):
+        path = tmp_path / f"{number}{suffix}"
+        image.save(path, icc_profile=profile)
+        with open_slide(path) as slide:
+            assert slide.icc_profile() == profile
+            assert (slide.info.icc_digest == "") == (profile is None)
+    stored = whole(tmp_path / f"0{suffix}")
+    with open_slide(tmp_path / f"0{suffix}", icc="srgb") as slide:
+        assert np.array_equal(slide.read_level(0, Box(0, 0, 90, 60)), apply_icc(stored, small))
+    with pytest.raises(SlideError, match="no ICC profile"):
+        open_slide(tmp_path / f"2{suffix}", icc="srgb")
+
+
+def test_a_profile_in_pieces_or_packed_badly_is_none() -> None:
+    chunk = struct.pack(">I4s", 12, b"iCCP") + b"name\0\0broken" + bytes(4)
+    assert png_profile(b"\x89PNG\r\n\x1a\n" + chunk) is None
+    bomb = b"name\0\0" + zlib.compress(bytes(2**25))
+    assert png_profile(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", len(bomb), b"iCCP") + bomb) is None
+
+    def part(number: int, count: int, data: bytes) -> bytes:
+        body = b"ICC_PROFILE\0" + bytes([number, count]) + data
+        return b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
+
+    assert jpeg_profile(b"\xff\xd8" + part(2, 2, b"b") + part(1, 2, b"a")) == b"ab"
+    assert jpeg_profile(b"\xff\xd8" + part(2, 2, b"b")) is None
+    assert jpeg_profile(b"\xff\xd8\xff\xe2\0\0" * 3) is None
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])

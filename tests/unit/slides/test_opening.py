@@ -29,18 +29,30 @@ def test_auto_prefers_the_plain_reader(tmp_path: Path) -> None:
 
 
 def test_auto_moves_on_and_says_why(tmp_path: Path) -> None:
-    """A file that names a vendor whose tiles overlap; as strips OpenSlide refuses it too."""
+    """A text that names a scanner whose tiles overlap; as strips OpenSlide refuses it too."""
     image = texture(200, 100)
-    path = write_pyramid(tmp_path / "a.tif", [image], Writing(extra={"software": "MedScan"}))
+    path = write_pyramid(tmp_path / "a.tif", [image], Writing(description="after a MedScan"))
     with open_slide(path) as slide:
         assert slide.info.backend != "tiff"
         assert "MedScan" in slide.info.backend_note
         assert np.array_equal(slide.read_level(0, Box(10, 20, 90, 70)), image[20:90, 10:100])
-    striped = write_pyramid(tmp_path / "b.tif", [image], Writing(tile=None, extra={"software": "MedScan"}))
+    striped = write_pyramid(tmp_path / "b.tif", [image], Writing(tile=None, description="after a MedScan"))
     with open_slide(striped) as slide:
         assert slide.info.backend == "tiffslide"
         assert "openslide:" in slide.info.backend_note
         assert np.array_equal(slide.read_level(0, Box(10, 20, 90, 70)), image[20:90, 10:100])
+
+
+def test_auto_never_gives_a_vendors_layout_to_tiffslide(tmp_path: Path) -> None:
+    """Made by the scanner itself, and refused by OpenSlide: damaged, whatever tiffslide would show."""
+    path = write_pyramid(tmp_path / "a.tif", [texture(200, 100)], Writing(extra={"software": "MedScan"}))
+    with pytest.raises(SlideError, match="no backend can read") as caught:
+        open_slide(path)
+    assert "tiffslide:" not in str(caught.value.got)
+    assert "takes this trestle file for a generic TIFF" in str(caught.value.got)
+    for backend in ("openslide", "tiffslide"):
+        with pytest.raises(SlideError, match=f"the {backend} backend cannot read"):
+            open_slide(path, backend)
 
 
 def test_a_backend_asked_for_never_falls_back(tmp_path: Path) -> None:

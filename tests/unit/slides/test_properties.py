@@ -49,6 +49,14 @@ def test_a_name_that_is_allowed_does_not_let_text_through() -> None:
     assert dict(allowed(given)) == {"hamamatsu.XOffsetFromSlideCentre": "-1234567", "openslide.mpp-x": "0.25"}
 
 
+def test_the_two_numbers_of_philips_lose_their_quotes() -> None:
+    name = "philips.DICOM_PIXEL_SPACING"
+    assert allowed({name: '"0.00025" "2.27e-4"'}) == {name: "0.00025 2.27e-4"}
+    for text in ('"0.00025"', '"0.00025" "Doe"', '"0.00025" "1" "2"'):
+        assert allowed({name: text}) == {}
+    assert allowed({"hamamatsu.Reference": '"1" "2"'}) == {}
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

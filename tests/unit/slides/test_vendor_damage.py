@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from vendor_slides import aperio, dicom, generic, mirax, ndpi, philips, scn, trestle, ventana, vms
@@ -15,112 +14,102 @@ from vendor_slides.mutations import Loop, Mutation, Poke, Remove, SetCount, SetT
 Writer = Callable[..., Made]
 
 MESSAGE, SAME, NO_SPACING = "message", "same pixels", "same pixels, no spacing"
-FALLS = "OpenSlide, the reference for the layout, refuses the file, and auto goes on to tiffslide"
-LOOPS = "a loop of directories: tifffile walks it for ever"
-LOST = "the directories beyond the end of the file are dropped and with them their levels"
-GENERIC = "OpenSlide takes the damaged file for generic-tiff: the macro image for the slide, levels missing"
-STOP = "tiffslide raises StopIteration"
-MUTATIONS: list[tuple[Writer, Mutation, str, str]] = [
-    # Writer, what is done to the file, how it must end, what is known to go wrong.
-    (ndpi.write, Truncate(0.3), MESSAGE, ""),
-    (ndpi.write, Truncate(0.9), MESSAGE, FALLS),
-    (ndpi.write, Loop(), MESSAGE, LOOPS),
-    (ndpi.write, ZeroTile(0, 0), MESSAGE, ""),
-    (ndpi.write, SetTag(0, 257, (0,)), MESSAGE, ""),
-    (ndpi.write, SetTag(0, 256, (2**31,)), MESSAGE, ""),
-    (ndpi.write, SetTag(0, 273, (2**31,)), MESSAGE, ""),
-    (ndpi.write, SetCount(0, 273, 2**31 - 1), MESSAGE, FALLS),
-    (ndpi.write, SetTag(0, 282, (0,), first=1), NO_SPACING, ""),
-    (scn.write, Truncate(0.3), MESSAGE, ""),
-    (scn.write, Truncate(0.999), MESSAGE, ""),
-    (scn.write, Loop(), MESSAGE, LOOPS),
-    (scn.write, ZeroTile(1, 0), MESSAGE, ""),
-    (scn.write, ZeroTile(-1, 0), MESSAGE, ""),
-    (scn.write, SetTag(1, 257, (0,)), MESSAGE, FALLS),
-    (scn.write, SetTag(1, 256, (2**31,)), MESSAGE, FALLS),
-    (scn.write, SetTag(1, 324, (2**31,)), MESSAGE, ""),
-    (scn.write, SetTag(1, 282, (0,), first=1), MESSAGE, FALLS),
-    (scn.write, Swap(b"</collection>", b"</collectoin>"), MESSAGE, GENERIC),
-    (scn.write, Swap(b"brightfield", b"fluorescent"), MESSAGE, FALLS),
-    (scn.write, Swap(b'ifd="2"', b'ifd="9"'), MESSAGE, ""),
-    (scn.write, Swap(b"<view sizeX", b"<wiev sizeX"), MESSAGE, ""),
-    (mirax.write, Remove("a"), MESSAGE, ""),
-    (mirax.write, Remove("Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Remove("Index.dat"), MESSAGE, ""),
-    (mirax.write, Remove("Data0000.dat"), MESSAGE, ""),
-    (mirax.write, Truncate(0.5, "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Truncate(0.5, "Index.dat"), MESSAGE, ""),
-    (mirax.write, Truncate(0.5, "Data0000.dat"), MESSAGE, ""),
-    (mirax.write, Poke(600, bytes(40), "Data0000.dat"), MESSAGE, ""),
-    (mirax.write, Swap(b"FILE_COUNT = 1", b"FILE_COUNT = 0", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"IMAGENUMBER_X = 10", b"IMAGENUMBER_X = -1", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"DIGITIZER_WIDTH = 32", b"DIGITIZER_WIDTH = 31", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"DIGITIZER_WIDTH = 32", b"DIGITIZER_WIDTH = 2000000000", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"FILE_0 = Data0000.dat", b"FILE_0 = ../../../etc/hosts", "Slidedat.ini"), MESSAGE, ""),
-    (mirax.write, Swap(b"0123456789ABCDEF", b"1123456789ABCDEF", "Index.dat"), MESSAGE, ""),
-    (mirax.write, Swap(b"PIXEL_X = 0.2325", b"PIXEL_X = 0", "Slidedat.ini"), NO_SPACING, ""),
-    (philips.write, Truncate(0.3), MESSAGE, ""),
-    (philips.write, Truncate(0.9), MESSAGE, FALLS),
-    (philips.write, Loop(), MESSAGE, LOOPS),
-    (philips.write, ZeroTile(0, 0), MESSAGE, ""),
-    (philips.write, SetTag(0, 256, (0,)), MESSAGE, ""),
-    (philips.write, SetTag(0, 257, (2**31,)), MESSAGE, ""),
-    (philips.write, SetTag(0, 324, (2**31,)), MESSAGE, ""),
-    (philips.write, SetCount(0, 324, 2**31 - 1), SAME, ""),
-    (philips.write, Swap(b"PIM_DP_IMAGE_TYPE", b"PIM_DP_IMAGE_TIPE"), MESSAGE, FALLS),
-    (philips.write, Swap(b"DICOM_PIXEL_SPACING", b"DICOM_PIXEL_SPACINK"), MESSAGE, STOP),
-    (philips.write, Swap(b"&quot;", b"&QUOT;"), MESSAGE, GENERIC),
-    (dicom.write, Truncate(0.05), MESSAGE, ""),
-    (dicom.write, Truncate(0.999), MESSAGE, ""),
-    (dicom.write, Truncate(0.5, "a-2.dcm"), MESSAGE, ""),
-    (dicom.write, Swap(b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.4.57"), MESSAGE, ""),
-    (dicom.write, Swap(b"YBR_FULL_422", b"YBR_FULL_999"), MESSAGE, ""),
-    (dicom.write, Swap(b"TILED_FULL", b"TILED_FOOL"), MESSAGE, ""),
-    (dicom.write, Swap(b"\xff\xd8\xff", bytes(3)), MESSAGE, ""),
-    (dicom.write, Swap(b"(\0\x10\0US\x02\0@\0", b"(\0\x10\0US\x02\0\0\0"), MESSAGE, ""),
-    (dicom.write, Swap(b"H\0\x06\0UL\x04\0\x90\x01\0\0", b"H\0\x06\0UL\x04\0\0\0\0\x80"), MESSAGE, ""),
-    (dicom.write, Swap(b"0.0002501\\0.0002275", b"0.0000000\\0.0000000"), NO_SPACING, ""),
-    (vms.write, Remove("a_1.jpg"), MESSAGE, ""),
-    (vms.write, Remove("a_map.jpg"), MESSAGE, ""),
-    (vms.write, Truncate(0.5, "a_0.jpg"), MESSAGE, ""),
-    (vms.write, Swap(b"NoJpegColumns=2", b"NoJpegColumns=0"), MESSAGE, ""),
-    (trestle.write, Truncate(0.3), MESSAGE, ""),
-    (trestle.write, Truncate(0.999), MESSAGE, FALLS),
-    (trestle.write, SetTag(0, 324, (2**31,)), MESSAGE, ""),
-    (trestle.write, Swap(b"OverlapsXY= 8 8", b"OverlapsXY= 99 "), MESSAGE, FALLS),
-    (ventana.write, Truncate(0.3), MESSAGE, FALLS),
-    (ventana.write, Truncate(0.999), MESSAGE, FALLS),
-    (ventana.write, Loop(), MESSAGE, LOOPS),
-    (ventana.write, SetTag(1, 257, (0,)), MESSAGE, ""),
-    (ventana.write, SetTag(1, 256, (2**31,)), MESSAGE, ""),
-    (ventana.write, SetTag(1, 324, (2**31,), first=2 * 8 + 2), MESSAGE, ""),
-    (ventana.write, Swap(b"</EncodeInfo>", b"</EncodeInfQ>"), MESSAGE, FALLS),
-    (ventana.write, Swap(b'Tile2="', b'Tile3="'), MESSAGE, FALLS),
-    (ventana.write, Swap(b"<iScan ", b"<iSkan "), MESSAGE, FALLS),
-    (aperio.write, Truncate(0.3), MESSAGE, ""),
-    (aperio.write, Truncate(0.9), MESSAGE, ""),
-    (aperio.write, Loop(), MESSAGE, LOOPS),
-    (aperio.write, ZeroTile(0, 0), MESSAGE, ""),
-    (aperio.write, SetTag(0, 256, (0,)), MESSAGE, ""),
-    (aperio.write, SetTag(0, 324, (2**31,)), MESSAGE, ""),
-    (aperio.write, SetCount(0, 324, 2**31 - 1), MESSAGE, ""),
-    (generic.write, Truncate(0.3), MESSAGE, ""),
-    (generic.write, Truncate(0.9), MESSAGE, LOST),
-    (generic.write, Truncate(0.999), MESSAGE, LOST),
-    (generic.write, Loop(), MESSAGE, LOOPS),
-    (generic.write, ZeroTile(-1, 0), MESSAGE, ""),
-    (generic.write, SetTag(0, 257, (2**31,)), MESSAGE, ""),
-    (generic.write, SetTag(0, 282, (0,), first=1), NO_SPACING, ""),
+MUTATIONS: list[tuple[Writer, Mutation, str]] = [
+    # Writer, what is done to the file, how it must end.
+    (ndpi.write, Truncate(0.3), MESSAGE),
+    (ndpi.write, Truncate(0.9), MESSAGE),
+    (ndpi.write, Loop(), MESSAGE),
+    (ndpi.write, ZeroTile(0, 0), MESSAGE),
+    (ndpi.write, SetTag(0, 257, (0,)), MESSAGE),
+    (ndpi.write, SetTag(0, 256, (2**31,)), MESSAGE),
+    (ndpi.write, SetTag(0, 273, (2**31,)), MESSAGE),
+    (ndpi.write, SetCount(0, 273, 2**31 - 1), MESSAGE),
+    (ndpi.write, SetTag(0, 282, (0,), first=1), NO_SPACING),
+    (scn.write, Truncate(0.3), MESSAGE),
+    (scn.write, Truncate(0.999), MESSAGE),
+    (scn.write, Loop(), MESSAGE),
+    (scn.write, ZeroTile(1, 0), MESSAGE),
+    (scn.write, ZeroTile(-1, 0), MESSAGE),
+    (scn.write, SetTag(1, 257, (0,)), MESSAGE),
+    (scn.write, SetTag(1, 256, (2**31,)), MESSAGE),
+    (scn.write, SetTag(1, 324, (2**31,)), MESSAGE),
+    (scn.write, SetTag(1, 282, (0,), first=1), MESSAGE),
+    (scn.write, Swap(b"</collection>", b"</collectoin>"), MESSAGE),
+    (scn.write, Swap(b"brightfield", b"fluorescent"), MESSAGE),
+    (scn.write, Swap(b'ifd="2"', b'ifd="9"'), MESSAGE),
+    (scn.write, Swap(b"<view sizeX", b"<wiev sizeX"), MESSAGE),
+    (mirax.write, Remove("a"), MESSAGE),
+    (mirax.write, Remove("Slidedat.ini"), MESSAGE),
+    (mirax.write, Remove("Index.dat"), MESSAGE),
+    (mirax.write, Remove("Data0000.dat"), MESSAGE),
+    (mirax.write, Truncate(0.5, "Slidedat.ini"), MESSAGE),
+    (mirax.write, Truncate(0.5, "Index.dat"), MESSAGE),
+    (mirax.write, Truncate(0.5, "Data0000.dat"), MESSAGE),
+    (mirax.write, Poke(600, bytes(40), "Data0000.dat"), MESSAGE),
+    (mirax.write, Swap(b"FILE_COUNT = 1", b"FILE_COUNT = 0", "Slidedat.ini"), MESSAGE),
+    (mirax.write, Swap(b"IMAGENUMBER_X = 10", b"IMAGENUMBER_X = -1", "Slidedat.ini"), MESSAGE),
+    (mirax.write, Swap(b"DIGITIZER_WIDTH = 32", b"DIGITIZER_WIDTH = 31", "Slidedat.ini"), MESSAGE),
+    (mirax.write, Swap(b"DIGITIZER_WIDTH = 32", b"DIGITIZER_WIDTH = 2000000000", "Slidedat.ini"), MESSAGE),
+    (mirax.write, Swap(b"FILE_0 = Data0000.dat", b"FILE_0 = ../../../etc/hosts", "Slidedat.ini"), MESSAGE),
+    (mirax.write, Swap(b"0123456789ABCDEF", b"1123456789ABCDEF", "Index.dat"), MESSAGE),
+    (mirax.write, Swap(b"PIXEL_X = 0.2325", b"PIXEL_X = 0", "Slidedat.ini"), NO_SPACING),
+    (philips.write, Truncate(0.3), MESSAGE),
+    (philips.write, Truncate(0.9), MESSAGE),
+    (philips.write, Loop(), MESSAGE),
+    (philips.write, ZeroTile(0, 0), MESSAGE),
+    (philips.write, SetTag(0, 256, (0,)), MESSAGE),
+    (philips.write, SetTag(0, 257, (2**31,)), MESSAGE),
+    (philips.write, SetTag(0, 324, (2**31,)), MESSAGE),
+    (philips.write, SetCount(0, 324, 2**31 - 1), SAME),
+    (philips.write, Swap(b"PIM_DP_IMAGE_TYPE", b"PIM_DP_IMAGE_TIPE"), MESSAGE),
+    (philips.write, Swap(b"DICOM_PIXEL_SPACING", b"DICOM_PIXEL_SPACINK"), MESSAGE),
+    (philips.write, Swap(b"&quot;", b"&QUOT;"), MESSAGE),
+    (dicom.write, Truncate(0.05), MESSAGE),
+    (dicom.write, Truncate(0.999), MESSAGE),
+    (dicom.write, Truncate(0.5, "a-2.dcm"), MESSAGE),
+    (dicom.write, Swap(b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.4.57"), MESSAGE),
+    (dicom.write, Swap(b"YBR_FULL_422", b"YBR_FULL_999"), MESSAGE),
+    (dicom.write, Swap(b"TILED_FULL", b"TILED_FOOL"), MESSAGE),
+    (dicom.write, Swap(b"\xff\xd8\xff", bytes(3)), MESSAGE),
+    (dicom.write, Swap(b"(\0\x10\0US\x02\0@\0", b"(\0\x10\0US\x02\0\0\0"), MESSAGE),
+    (dicom.write, Swap(b"H\0\x06\0UL\x04\0\x90\x01\0\0", b"H\0\x06\0UL\x04\0\0\0\0\x80"), MESSAGE),
+    (dicom.write, Swap(b"0.0002501\\0.0002275", b"0.0000000\\0.0000000"), NO_SPACING),
+    (vms.write, Remove("a_1.jpg"), MESSAGE),
+    (vms.write, Remove("a_map.jpg"), MESSAGE),
+    (vms.write, Truncate(0.5, "a_0.jpg"), MESSAGE),
+    (vms.write, Swap(b"NoJpegColumns=2", b"NoJpegColumns=0"), MESSAGE),
+    (trestle.write, Truncate(0.3), MESSAGE),
+    (trestle.write, Truncate(0.999), MESSAGE),
+    (trestle.write, SetTag(0, 324, (2**31,)), MESSAGE),
+    (trestle.write, Swap(b"OverlapsXY= 8 8", b"OverlapsXY= 99 "), MESSAGE),
+    (ventana.write, Truncate(0.3), MESSAGE),
+    (ventana.write, Truncate(0.999), MESSAGE),
+    (ventana.write, Loop(), MESSAGE),
+    (ventana.write, SetTag(1, 257, (0,)), MESSAGE),
+    (ventana.write, SetTag(1, 256, (2**31,)), MESSAGE),
+    (ventana.write, SetTag(1, 324, (2**31,), first=2 * 8 + 2), MESSAGE),
+    (ventana.write, Swap(b"</EncodeInfo>", b"</EncodeInfQ>"), MESSAGE),
+    (ventana.write, Swap(b'Tile2="', b'Tile3="'), MESSAGE),
+    (ventana.write, Swap(b"<iScan ", b"<iSkan "), MESSAGE),
+    (aperio.write, Truncate(0.3), MESSAGE),
+    (aperio.write, Truncate(0.9), MESSAGE),
+    (aperio.write, Loop(), MESSAGE),
+    (aperio.write, ZeroTile(0, 0), MESSAGE),
+    (aperio.write, SetTag(0, 256, (0,)), MESSAGE),
+    (aperio.write, SetTag(0, 324, (2**31,)), MESSAGE),
+    (aperio.write, SetCount(0, 324, 2**31 - 1), MESSAGE),
+    (generic.write, Truncate(0.3), MESSAGE),
+    (generic.write, Truncate(0.9), MESSAGE),
+    (generic.write, Truncate(0.999), MESSAGE),
+    (generic.write, Loop(), MESSAGE),
+    (generic.write, ZeroTile(-1, 0), MESSAGE),
+    (generic.write, SetTag(0, 257, (2**31,)), MESSAGE),
+    (generic.write, SetTag(0, 282, (0,), first=1), NO_SPACING),
 ]
 
 
-def _rows() -> list[Any]:
-    rows = []
-    for writer, mutation, ends, known in MUTATIONS:
-        marks = [pytest.mark.xfail(reason=known, run=known != LOOPS)] if known else []
-        name = f"{writer.__module__.rpartition('.')[2]} {mutation}"
-        rows.append(pytest.param(writer, mutation, ends, marks=marks, id=name))
-    return rows
+def _name(row: tuple[Writer, Mutation, str]) -> str:
+    return f"{row[0].__module__.rpartition('.')[2]} {row[1]}"
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +125,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Writer], Ou
     return read
 
 
-@pytest.mark.parametrize(("writer", "mutation", "ends"), _rows())
+@pytest.mark.parametrize(("writer", "mutation", "ends"), MUTATIONS, ids=[_name(row) for row in MUTATIONS])
 def test_damage_ends_in_a_message(
     writer: Writer, mutation: Mutation, ends: str, tmp_path: Path, untouched: Callable[[Writer], Outcome]
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from slide_files import Writing, texture, write_pyramid
+from vendor_slides import dicom
 
 from wsiprep.config import load_recipe
 from wsiprep.errors import UsageError
@@ -77,3 +78,17 @@ def test_folders_that_are_not_there(cohort: Path) -> None:
         init_cohort(cohort / "xml", None, cohort / "o", NullReporter())
     with pytest.raises(UsageError, match="folder of annotations"):
         init_cohort(cohort / "slides", cohort / "nowhere", cohort / "o", NullReporter())
+
+
+def test_a_dicom_slide_is_listed_once(tmp_path: Path) -> None:
+    """Its levels are files of their own, and each of them opens the whole slide."""
+    slides = tmp_path / "slides"
+    (slides / "second").mkdir(parents=True)
+    dicom.write(slides)
+    dicom.write(slides / "second", "b.dcm")
+    for path in (slides / "second").iterdir():
+        path.write_bytes(path.read_bytes().replace(f"{dicom.ROOT}.3".encode(), f"{dicom.ROOT}.4".encode()))
+    summary = init_cohort(slides, None, tmp_path / "out", NullReporter())
+    assert [r.slide_id for r in read_manifest(tmp_path / "out" / "manifest.csv")] == ["a-2", "b-2"]
+    for part in ("a-4.dcm: of a-2.dcm", "a.dcm: of a-2.dcm", "b.dcm: of b-2.dcm"):
+        assert part in summary
