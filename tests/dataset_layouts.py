@@ -11,7 +11,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -255,3 +255,32 @@ def checksum_list(root: Path, name: str, algorithm: str, *, pattern: str = "{pat
         relative = path.relative_to(root).as_posix()
         lines.append(f"{digest}  {filled(pattern, {'path': relative})}")
     return put(root, name, "\n".join(lines).encode() + b"\n")
+
+
+MINIATURES: dict[str, Callable[[Path], Path]] = {
+    "c16-drive": camelyon16,
+    "c16-aws": lambda root: camelyon16(root, "aws"),
+    "c17-flat": camelyon17,
+    "c17-centres": lambda root: camelyon17(root, "centres"),
+    "tiger-wsi": tiger_wsirois,
+    "tiger-roi": tiger_regions,
+    "tiger-zenodo": lambda root: tiger_regions(root, zenodo=True),
+    "tiger-bulk": tiger_wsibulk,
+    "iciar": iciar2018,
+    "iciar-inner": lambda root: iciar2018(root, ""),
+    "bach": bach_photos,
+}
+WHOLE = (
+    ("camelyon16", "c16-drive", "drive"),
+    ("camelyon16", "c16-aws", "aws"),
+    ("camelyon17", "c17-flat", "flat"),
+    ("camelyon17", "c17-centres", "centres"),
+    ("tiger_wsirois", "tiger-wsi", "wsi"),
+    ("tiger_wsirois", "tiger-roi", "roi"),
+    ("tiger_wsirois", "tiger-zenodo", "zenodo"),
+    ("tiger_wsibulk", "tiger-bulk", "aws"),
+    ("iciar2018", "iciar", "zenodo"),
+    ("iciar2018", "iciar-inner", "inner"),
+    ("bach_photos", "bach", "zenodo"),
+)
+"""Dataset, its miniature, and the layout that is found."""

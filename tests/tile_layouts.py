@@ -194,21 +194,21 @@ def sclc(root: Path, patients: int = 31, pictures: int = 1) -> Path:
         image = scan(512, 320, (211 + k, 37), seed=min(k, pictures - 1))
         folder = root / f"P{k + 1:03d}"
         folder.mkdir(parents=True)
-        first = root / "P001" / "1.ndpi"
-        if 0 < k and k >= pictures:
-            os.link(first, folder / "1.ndpi")
+        name = f"slide_{k + 1}"
+        if k > 0 and k >= pictures:
+            os.link(root / "P001" / "slide_1.ndpi", folder / f"{name}.ndpi")
         else:
             levels = [jpeg(level, 8) for level in reduced(image, ndpi.FACTORS)]
             sizes = [(512 // f, 320 // f, 20 / f) for f in ndpi.FACTORS]
             pages = [ndpi._page(w, h, data, lens=n) for (w, h, n), data in zip(sizes, levels, strict=True)]
-            tiff.write_tiff(folder / "1.ndpi", pages, "ndpi")
-        layouts.put(root, f"P{k + 1:03d}/1.xml", boxes_xml(SCLC_BOXES))
+            tiff.write_tiff(folder / f"{name}.ndpi", pages, "ndpi")
+        layouts.put(root, f"P{k + 1:03d}/{name}.xml", boxes_xml(SCLC_BOXES))
     return root
 
 
 def hinet(root: Path) -> Path:
-    """A few slides of each part that patches can be cut from: 256 x 192 px, half of each outlined as tumour."""
-    half = [(0, 0), (128, 0), (128, 192), (0, 192)]
+    """A few slides of each part that patches can be cut from: 256 x 192 px, the left 100 px of each outlined."""
+    half = [(0, 0), (100, 0), (100, 192), (0, 192)]
 
     def slide(path: str, seed: int, spacing_um: float) -> None:
         (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -20,33 +20,6 @@ from wsiprep.manifest import read_exclusions, read_manifest
 
 Miniature = Callable[[str], Path]
 
-MINIATURES: dict[str, Callable[[Path], Path]] = {
-    "c16-drive": layouts.camelyon16,
-    "c16-aws": lambda root: layouts.camelyon16(root, "aws"),
-    "c17-flat": layouts.camelyon17,
-    "c17-centres": lambda root: layouts.camelyon17(root, "centres"),
-    "tiger-wsi": layouts.tiger_wsirois,
-    "tiger-roi": layouts.tiger_regions,
-    "tiger-zenodo": lambda root: layouts.tiger_regions(root, zenodo=True),
-    "tiger-bulk": layouts.tiger_wsibulk,
-    "iciar": layouts.iciar2018,
-    "iciar-inner": lambda root: layouts.iciar2018(root, ""),
-    "bach": layouts.bach_photos,
-}
-WHOLE = [
-    ("camelyon16", "c16-drive", "drive"),
-    ("camelyon16", "c16-aws", "aws"),
-    ("camelyon17", "c17-flat", "flat"),
-    ("camelyon17", "c17-centres", "centres"),
-    ("tiger_wsirois", "tiger-wsi", "wsi"),
-    ("tiger_wsirois", "tiger-roi", "roi"),
-    ("tiger_wsirois", "tiger-zenodo", "zenodo"),
-    ("tiger_wsibulk", "tiger-bulk", "aws"),
-    ("iciar2018", "iciar", "zenodo"),
-    ("iciar2018", "iciar-inner", "inner"),
-    ("bach_photos", "bach", "zenodo"),
-]
-
 
 @pytest.fixture(scope="session")
 def miniature(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
@@ -55,7 +28,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
 
     def get(name: str) -> Path:
         if name not in made:
-            made[name] = MINIATURES[name](tmp_path_factory.mktemp(name) / "data")
+            made[name] = layouts.MINIATURES[name](tmp_path_factory.mktemp(name) / "data")
         return made[name]
 
     return get
@@ -104,7 +77,7 @@ def rows_of(out: Path) -> dict[str, dict[str, str]]:
         return {row["slide_id"]: row for row in csv.DictReader(stream)}
 
 
-@pytest.mark.parametrize(("name", "made", "layout"), WHOLE, ids=[f"{n}-{w}" for n, _, w in WHOLE])
+@pytest.mark.parametrize(("name", "made", "layout"), layouts.WHOLE, ids=[f"{n}-{w}" for n, _, w in layouts.WHOLE])
 def test_a_whole_copy_is_whole(
     name: str, made: str, layout: str, miniature: Miniature, check: Callable[..., Checked], tmp_path: Path
 ) -> None:
@@ -484,7 +457,7 @@ def test_text_says_counts_sources_licence_and_doubts(miniature: Miniature, capsy
 
 
 def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
-    names = {name for name, _, _ in WHOLE} | {"camelyon_series"}
+    names = {name for name, _, _ in layouts.WHOLE} | {"camelyon_series"}
     assert main(["dataset", "list", "--json"]) == 0
     assert names <= {row["name"] for row in json.loads(capsys.readouterr().out)}
     assert main(["dataset", "list"]) == 0

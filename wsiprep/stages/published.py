@@ -19,13 +19,13 @@ def compare_published(tree: DatasetTree) -> list[dict[str, Any]]:
     Raises:
         UsageError: the dataset is not sealed, or its recipe has no published numbers.
     """
-    if not tree.record.exists():
+    if not tree.dataset_record.exists():
         raise UsageError("this dataset is not sealed", got=str(tree.root), fix="wsiprep seal it first")
     recipe = recipe_of_tree(tree)
     published = () if recipe.dataset is None else recipe.dataset.patches
     if not published:
         raise UsageError("no paper's numbers of patches are known for this recipe", got=recipe.name)
-    counts = read_json(tree.record)["counts"]
+    counts = read_json(tree.dataset_record)["counts"]
     splits = {name: facts["patches"] for name, facts in counts["splits"].items()}
     return [
         {
