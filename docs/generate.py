@@ -177,6 +177,9 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     for name, info in Recipe.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield name, info.annotation
+            for below, part in info.annotation.model_fields.items():
+                if isinstance(part.annotation, type) and issubclass(part.annotation, BaseModel):
+                    yield f"{name}.{below}", part.annotation
             if name == "keep":
                 yield "keep.rules[]", KeepRule
     yield "sources.NAME", SourceOverride
@@ -184,7 +187,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
 
 def _meaning(key: str, info: FieldInfo) -> str:
     if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-        return f"see [`{key}`](#{key})"
+        return f"see [`{key}`](#{key.replace('.', '')})"
     text = NOTES.get(key) or info.description
     if text is None:
         raise errors.UsageError("a key of the recipe has no description", got=key, fix="add one to NOTES")

@@ -278,7 +278,7 @@ class SourceOverride(Section):
     format: AnnotationFormat | None = Field(None, description="as annotations.format")
     raster: RasterLabels | None = Field(None, description="as annotations.raster")
     collection: Collection | None = Field(None, description="as collection")
-    resample: Literal["none", "area", "zoom"] | None = None
+    resample: Literal["none", "area", "zoom"] | None = Field(None, description="as resample")
     manifest: str | None = Field(
         None, description="this source's own manifest, relative to the recipe; its rows need no source column"
     )
