@@ -324,6 +324,51 @@ def test_large_tiles_are_split_and_unlabelled_ones_counted(tmp_path: Path) -> No
     assert {k: v for k, v in slide["counts"].items() if v} == {"kept": 32, "not_annotated": 16}
 
 
+def test_a_tile_smaller_than_a_patch_is_counted(tmp_path: Path) -> None:
+    labelled_folder(tmp_path / "c", ["a", "b"], 64)
+    write_png(tmp_path / "c" / "images" / "c.png", texture(31, 64))
+    write_png(tmp_path / "c" / "labels" / "c.png", np.zeros((64, 31), np.uint8))
+    made = case(tmp_path, [FOLDER_ROW], downsample=1, **FOLDER)
+    assert set(by_tile(made.build(), "c")) == {"a", "b"}
+    assert made.record("c")["tiles"]["without_cells"] == {"count": 1, "first": ["c"]}
+    assert ("warning", "c: 1 of the tiles are smaller than a patch: c") in made.reporter.said
+
+
+def test_regions_of_interest_and_boxes_of_tiles_stay_with_their_tile(tmp_path: Path) -> None:
+    """Cells centred on lesions are for slides: a ready-cut tile was cut around something already."""
+    for k, name in enumerate(("a", "b")):
+        write_png(tmp_path / "c" / "images" / f"{name}.png", texture(100, 100, seed=k))
+        asap(
+            tmp_path / "c" / "labels" / f"{name}.xml", [("roi", box(8 + k, 10, 60, 60)), ("Tumor", box(20, 20, 50, 50))]
+        )
+    recipe: dict[str, Any] = {
+        "annotations": {"groups": {"roi": "roi", "Tumor": "tumour"}},
+        "collection": {"images": "images/{tile}.png", "labels": "labels/{tile}.xml"},
+    }
+    sampling = {"kind": "roi", "patch_size_px": 32, "edge": "pad", "anchor": "lesion"}
+    rois = case(tmp_path, [FOLDER_ROW], out="roi", downsample=1, sampling=sampling, **recipe).build()
+    boxes = case(
+        tmp_path,
+        [FOLDER_ROW],
+        out="box",
+        downsample=None,
+        sampling={"kind": "box", "patch_size_px": 32, "aspect": "stretch"},
+        **recipe,
+    ).build()
+    for dataset, corners in ((rois, [(x, y) for y in (10, 42) for x in (0, 32)]), (boxes, [(0, 10)])):
+        for k, (name, parts) in enumerate(by_tile(dataset, "c").items()):
+            image = texture(100, 100, seed=k)
+            assert [(r["x_lv0"] - 8 - k, r["y_lv0"]) for _, _, r, _ in parts] == corners
+            for pixels, mask, row, _ in parts:
+                assert row["tile"] == name
+                if row["scale"] == 1.0:
+                    x, y = row["x_lv0"], row["y_lv0"]
+                    np.testing.assert_array_equal(pixels, image[y : y + 32, x : x + 32])
+                inside = polygon_mask(box(8 + k, 10, 60, 60), row, 32)
+                label = polygon_mask(box(20, 20, 50, 50), row, 32)
+                np.testing.assert_array_equal(mask, np.where(inside, label, 255))
+
+
 def test_a_declared_zoom_takes_labels_from_the_nearest_pixel(tmp_path: Path) -> None:
     """20x (0.5 um/px) shown at 40x (0.25): each label pixel becomes 2 x 2, pixels between are interpolated."""
     labelled_folder(tmp_path / "c", ["a"], 48)

@@ -143,6 +143,15 @@ def test_a_reader_whom_the_recipe_chooses_and_nobody_knows(tmp_path: Path) -> No
     assert "anna" in str(caught.value)
 
 
+def test_a_chosen_reader_is_asked_for_where_there_is_one_reading_too(tmp_path: Path) -> None:
+    asap(tmp_path / "base.xml", BASE)
+    made = with_slide(tmp_path, {"annotation": "base.xml"}, annotations={"annotator": "anna"})
+    with pytest.raises(AnnotationError, match="has not read this slide"):
+        made.survey()
+    named = with_slide(tmp_path, {"annotators": "anna=base.xml"}, annotations={"annotator": "anna"}, out="named")
+    np.testing.assert_array_equal(plane(named), painted(BASE))
+
+
 def test_surveying_again_tells_what_a_correction_changes(tmp_path: Path) -> None:
     asap(tmp_path / "base.xml", BASE)
     asap(tmp_path / "fix.xml", [("Exclusion", box(0, 0, 20, 20))])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from slide_files import mean_of_blocks, texture
 from stagecases import Case, area_mean_oracle, asap, box, case, off_slide, patches, polygon_mask, write_slide
+from vendor_slides import scn
 
 from wsiprep.errors import PlanError, SpacingError
 
@@ -379,3 +380,30 @@ def test_an_anchored_cell_under_its_least_share_is_counted(tmp_path: Path) -> No
     assert [(r["x_lv0"], r["y_lv0"]) for _, _, r in patches(made.build())] == [(128, 128)]
     lost = made.plan()["plan"]["lost_lesions"]
     assert [item["index"] for item in lost] == [0]
+
+
+@pytest.mark.parametrize("downsample", [1, 4])
+def test_a_grid_begins_at_the_scanned_part(tmp_path: Path, downsample: int) -> None:
+    """Leica, MIRAX: the file says where tissue was scanned; a grid from the slide's corner lies elsewhere."""
+    scanned = scn.write(tmp_path, "s.scn", corner=(130, 99))
+    x, y, width, height = scanned.bounds or (0, 0, 0, 0)
+    assert (x, y) == (130, 99)
+    corners = {}
+    for origin in ("slide", "bounds"):
+        made = case(
+            tmp_path, [{"slide_id": "s", "slide": "s.scn"}], out=f"{origin}{downsample}", backend="openslide",
+            downsample=downsample, pixels="level0", sampling={"patch_size_px": SIDE, "origin": origin},
+        )  # fmt: skip
+        dataset = made.build()
+        corners[origin] = [(r["x_lv0"], r["y_lv0"]) for _, _, r in patches(dataset)]
+        side = SIDE * downsample
+        x0, y0 = (x // downsample * downsample, y // downsample * downsample) if origin == "bounds" else (0, 0)
+        covered = (x + width - x0, y + height - y0) if origin == "bounds" else scanned.planes[0].shape[1::-1]
+        assert corners[origin] == [
+            (x0 + i * side, y0 + j * side) for j in range(covered[1] // side) for i in range(covered[0] // side)
+        ]
+        for pixels, _, row in patches(dataset):
+            u, v = row["x_lv0"], row["y_lv0"]
+            exact = mean_of_blocks(scanned.planes[0][v : v + side, u : u + side], downsample)
+            np.testing.assert_array_equal(pixels, exact)
+    assert corners["slide"] != corners["bounds"]

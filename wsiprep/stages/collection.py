@@ -79,6 +79,8 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
     write_bytes(folder.tiles, table_bytes(tiles_table([t.row for t in found])))
     if colours is not None:
         write_bytes(folder.colours, colours.save())
+    tiles = _tiles_record(collection, found)
+    _say_left_out(tiles, row, reporter)
     record = {
         "revision": REVISION["survey"],
         "slide_id": row.slide_id,
@@ -90,7 +92,7 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
         "source": row.source,
         "identity": collection.identity,
         "size": None,
-        "tiles": _tiles_record(collection, found),
+        "tiles": tiles,
         "levels": [],
         "backend": {"requested": recipe.backend, "used": "collection", "note": "ready-cut tiles"},
         "vendor": "collection",
@@ -222,6 +224,7 @@ def _tiles_record(collection: TileCollection, found: list[_Surveyed]) -> dict[st
         "without_labels": collection.without_labels,
         "labels_without_tile": collection.labels_without_tile,
         "other_files": collection.extra,
+        "without_cells": tuple(t.row.tile for t in found if len(t.cells) == 0),
     }
     return {
         "count": len(found),
@@ -229,3 +232,16 @@ def _tiles_record(collection: TileCollection, found: list[_Surveyed]) -> dict[st
         **{kind: {"count": len(items), "first": list(items[:MAX_LISTED])} for kind, items in names.items()},
         "tissues": dict(sorted(Counter(t.row.tissue for t in found if t.row.tissue).items())),
     }
+
+
+def _say_left_out(tiles: dict[str, Any], row: SlideRow, reporter: Reporter) -> None:
+    """Tell how many tiles will show nothing, and why."""
+    left_out = {
+        "cannot be read": (len(tiles["unreadable"]), [t["tile"] for t in tiles["unreadable"]]),
+        "have no labels": (tiles["without_labels"]["count"], tiles["without_labels"]["first"]),
+        "are smaller than a patch": (tiles["without_cells"]["count"], tiles["without_cells"]["first"]),
+    }
+    for why, (count, names) in left_out.items():
+        if count:
+            first = ", ".join(names[:3]) + (", ..." if count > 3 else "")
+            reporter.say(f"{row.slide_id}: {count} of the tiles {why}: {first}", level="warning")

@@ -181,10 +181,12 @@ def _layered(row: SlideRow, recipe: Recipe, frame: SlideFrame) -> tuple[Annotati
     for name, path in row.annotators:
         readings[name] = read_annotations(require_annotation(path), recipe, frame)
     rule = recipe.annotations
+    # A reader whom the recipe names must have read the slide, also where there is but one reading.
+    named = rule.annotators == "choose" and rule.annotator is not None
     if len(readings) > 1:
+        facts["agreement"] = agreement(readings, recipe.labels, row.annotation_state, frame.size).to_dict()
+    if len(readings) > 1 or (readings and named):
         facts["annotators"] = {"rule": rule.annotators, "chosen": rule.annotator, "readers": list(readings)}
-        table = agreement(readings, recipe.labels, row.annotation_state, frame.size)
-        facts["agreement"] = table.to_dict()
         found = combine_readings(readings, rule.annotators, rule.annotator, recipe.labels, row.annotation_state)
     elif readings:
         (found,) = readings.values()
