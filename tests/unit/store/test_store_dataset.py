@@ -9,6 +9,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import storecases as cases
@@ -208,6 +209,25 @@ def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     assert leaks(Dataset(tmp_path).index, "slide") == []
 
 
+def test_by_slide_each_tile_of_a_collection_is_one() -> None:
+    """Two tiles of one collection may be in two splits, one tile may not; nor may a slide, which has no tiles."""
+    rows = [("c", "t1", "train"), ("c", "t1", "train"), ("c", "t2", "val"), ("s", None, "train")]
+    table = pa.table(
+        {
+            "slide_id": [r[0] for r in rows],
+            "tile": pa.array([r[1] for r in rows], pa.string()),
+            "split": [r[2] for r in rows],
+            "fold": pa.array([None] * len(rows), pa.int32()),
+        }
+    )
+    assert leaks(table, "slide") == []
+    assert leaks(table.set_column(2, "split", pa.array(["train", "test", "val", "train"])), "slide") == [
+        ("c/t1", ["test", "train"])
+    ]
+    torn = pa.concat_tables([table, table.slice(3).set_column(2, "split", pa.array(["val"]))])
+    assert leaks(torn, "slide") == [("s", ["train", "val"])]
+
+
 def test_excluded_and_failed_slides_stay_out(tmp_path: Path) -> None:
     cases.pack_all(tmp_path)
     tree = DatasetTree(tmp_path)
@@ -302,6 +322,19 @@ def test_the_card_has_the_hubs_front_matter(finished: Path) -> None:
     assert front["dataset_info"]["dataset_size"] == sum(s["num_bytes"] for s in front["dataset_info"]["splits"])
     assert "made by a script" in text
     assert [size_category(n) for n in (999, 1000, 10**6, 10**8)] == ["n<1K", "1K<n<10K", "1M<n<10M", "10M<n<100M"]
+
+
+@pytest.mark.parametrize(
+    ("licence", "limited"), [("CC0-1.0", False), ("CC-BY-NC-ND-4.0", True), ("CC-BY-NC-SA-4.0", True)]
+)
+def test_the_card_carries_the_limits_of_the_licence(tmp_path: Path, licence: str, limited: bool) -> None:
+    record = cases.sealed(tmp_path, licence=licence)
+    text = (tmp_path / "README.md").read_text()
+    limits = record["licence_terms"]["limits"]
+    assert bool(limits) == limited
+    assert f"Licence of the data: {licence}." in text
+    assert all(f"- **{limit}**" in text for limit in limits)
+    assert ("redistribut" in text) == ("ND" in licence)
 
 
 def test_croissant_names_the_index_and_every_column(finished: Path) -> None:
