@@ -183,8 +183,8 @@ def last_writer(masks: np.ndarray, classes: Iterable[int]) -> np.ndarray:
 
 @pytest.mark.parametrize(("name", "classes"), [("pannuke", (1, 2, 3, 4, 5)), ("pannuke_nuclei", (1, 1, 1, 1, 1))])
 def test_pannuke_becomes_patches(name: str, classes: tuple[int, ...], tmp_path: Path) -> None:
-    root = tiles.pannuke(tmp_path / "data")
-    tree, _ = sealed(name, root, tmp_path / "out", "sampling.patch_size_px=32")
+    root = tiles.pannuke(tmp_path / "data", side=256)
+    tree, _ = sealed(name, root, tmp_path / "out")
     splits = {}
     for fold in (1, 2, 3):
         rows, masks, ids = arrays(tree, f"fold{fold}")
@@ -291,6 +291,23 @@ def test_nuclei_become_patches(
         assert all(len(where) == 1 for where in patients.values())
         assert all(re.fullmatch(r"TCGA-..-....", patient) for patient in patients)
     assert reasons(tree)["tumour_free_not_sampled"] > 0
+
+
+def test_an_image_of_1000_px_is_sixteen_patches_of_256(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    name = tiles.kumar_names("test_same")[0]
+    layouts.put(root, f"{KUMAR_TEST}/Images/{name}.tif", tiles.picture(1000, 1))
+    ids = nuclei(1000, 1, count=3).astype(np.uint16)
+    layouts.put(root, f"{KUMAR_TEST}/Labels/{name}.mat", tiles.mat5("inst_map", ids))
+    tree, _ = sealed("kumar", root, tmp_path / "out", through="plan")
+    cells = pq.read_table(tree.plan).to_pylist()
+    assert {(c["x_lv0"], c["y_lv0"]) for c in cells} == {
+        (x, y) for x in range(0, 1000, 256) for y in range(0, 1000, 256)
+    }
+    for cell in cells:
+        x, y = cell["x_lv0"], cell["y_lv0"]
+        expected = "kept" if ids[y : y + 256, x : x + 256].any() else "tumour_free_not_sampled"
+        assert cell["decision"] == expected
 
 
 def test_lymphocytes_are_padded_and_dealt_into_ten_folds(tmp_path: Path) -> None:

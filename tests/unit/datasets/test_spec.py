@@ -11,7 +11,6 @@ from wsiprep.config import Recipe, pack_digest, plan_digest, recipe_digest, reci
 from wsiprep.config.dataset import (
     Checksums,
     DatasetSpec,
-    Expectation,
     Fact,
     GroupRule,
     Items,
@@ -19,6 +18,7 @@ from wsiprep.config.dataset import (
     places_of,
 )
 from wsiprep.config.licence import Licence
+from wsiprep.config.published import Expectation, PublishedPatches, TileNote
 from wsiprep.errors import RecipeError
 
 LAYOUT: dict[str, Any] = {"items": [{"path": "{slide}.tif"}]}
@@ -143,3 +143,15 @@ def test_marked_facts_are_listed_as_unverified() -> None:
         }
     )
     assert [text.split(": ")[-1] for text in spec.unverified_facts] == ["one", "two", "three", "four"]
+
+
+def test_notes_on_tiles_and_patches_of_papers() -> None:
+    with pytest.raises(ValidationError, match="no regular expression"):
+        TileNote(match="(", note="x", source="y")
+    with pytest.raises(ValidationError, match="greater than or equal"):
+        PublishedPatches(split="train", count=-1, source="y")
+    spec = DatasetSpec.model_validate(
+        SPEC | {"fold": [{"match": "fold([12])", "names": {"1": "0", "2": "1"}, "source": "z", "unverified": True}]}
+    )
+    assert [rule.result("fold2") for rule in spec.fold] == ["1"]
+    assert spec.unverified_facts == ("fold of fold([12]): z",)
