@@ -344,6 +344,7 @@ def test_regions_of_interest_and_boxes_of_tiles_stay_with_their_tile(tmp_path: P
     recipe: dict[str, Any] = {
         "annotations": {"groups": {"roi": "roi", "Tumor": "tumour"}},
         "collection": {"images": "images/{tile}.png", "labels": "labels/{tile}.xml"},
+        "keep": {"min_annotated": 0.0},
     }
     sampling = {"kind": "roi", "patch_size_px": 32, "edge": "pad", "anchor": "lesion"}
     rois = case(tmp_path, [FOLDER_ROW], out="roi", downsample=1, sampling=sampling, **recipe).build()
