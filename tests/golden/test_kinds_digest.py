@@ -27,7 +27,8 @@ NO_ROI = {"groups": {"Tumor": "tumour", "roi": "drop"}, "instances": True}
 
 CASES: dict[str, tuple[dict[str, Any], int, str]] = {
     "fractional": (
-        {"spacing_um": 1.0, "resample": "area", "annotations": NO_ROI, "sampling": {"patch_size_px": 32, "edge": "pad"}},
+        {"spacing_um": 1.0, "resample": "area", "annotations": NO_ROI,
+         "sampling": {"patch_size_px": 32, "edge": "pad"}},
         6, "affa7e7a22008d911abbe317311a62e57028526327435af611d2386c03a11b42",
     ),
     "roi": (
@@ -36,12 +37,13 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         9, "ff27dd423e0599082475a5d9994bb8cec8989c22ead7ac866f13a7f24f1dbac6",
     ),
     "box": (
-        {"downsample": None, "resample": "zoom", "annotations": GROUPS, "sampling": {"kind": "box", "patch_size_px": 64},
-         "keep": {"min_annotated": 0.0}},
+        {"downsample": None, "resample": "zoom", "annotations": GROUPS,
+         "sampling": {"kind": "box", "patch_size_px": 64}, "keep": {"min_annotated": 0.0}},
         1, "0a92dc7ca0e049b257c1573ac70490952473351c26a54e5fb4bb9cd1c2045e46",
     ),
     "stride": (
-        {"downsample": 1, "annotations": NO_ROI, "sampling": {"patch_size_px": 64, "stride_px": 48, "max_per_slide": 9}},
+        {"downsample": 1, "annotations": NO_ROI,
+         "sampling": {"patch_size_px": 64, "stride_px": 48, "max_per_slide": 9}},
         9, "bb8b1f393ea7215992eb46d5cd89f05f1a674a1114da3eb9628e4b4f818d5d46",
     ),
 }  # fmt: skip

@@ -498,7 +498,7 @@ def test_a_source_of_slides_and_one_of_tiles_in_one_recipe(tmp_path: Path) -> No
     labelled_folder(tmp_path / "c", ["a", "b"], 64)
     write_rows(tmp_path / "c.csv", [FOLDER_ROW])
     made = case(
-        tmp_path, [], labels=["tumour"], downsample=4, mix_pixels=True, sampling={"patch_size_px": 64},
+        tmp_path, [], labels=["tumour"], downsample=4, sampling={"patch_size_px": 64},
         sources={
             "wsi": {"manifest": "w.csv"},
             "photos": {

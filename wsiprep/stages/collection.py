@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from wsiprep.stages.records import candidates_table, pixels_of, row_record
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.scale import SlideScale, slide_scale
 from wsiprep.stages.tables import table_bytes
-from wsiprep.stages.tiles import SurveyedTile, TileLabels, annotation_place, labels_of_tile, tiles_table
+from wsiprep.stages.tiles import SurveyedTile, annotation_place, labels_of_tile, tiles_table
 from wsiprep.stain import ColourHistogram, histogram
 
 SHEET_TILES = 64
@@ -71,8 +73,8 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
     counts: Counter[str] = Counter()
     areas: Counter[str] = Counter()
     for seen in found:
-        counts.update(seen.labels.annotations.counts)
-        areas.update(seen.labels.source.areas_px)
+        counts.update(seen.counts)
+        areas.update(seen.areas_px)
     write_bytes(folder.regions, write_regions(AnnotationSet((), dict(sorted(counts.items()))), recipe.labels))
     write_bytes(folder.overview, jpeg_bytes(sheet))
     write_bytes(folder.candidates, table_bytes(candidates_table(cells, np.ones(len(cells)), fractions)))
@@ -111,7 +113,7 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
             "state": row.annotation_state,
             "file": row.annotation_ref,
             "kind": "tiles",
-            "regions": sum(len(t.labels.annotations.regions) for t in found),
+            "regions": sum(t.regions for t in found),
             "digest": digest_of([stack_digest, [[t.row.tile, t.row.annotation_digest] for t in found]]),
             "stack": stack_digest,
             "counts": dict(sorted(counts.items())),
@@ -123,15 +125,17 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
     return record
 
 
+@dataclass(frozen=True, slots=True)
 class _Surveyed:
-    """What was found of one tile."""
+    """What was found of one tile. Its labels are let go: those of thousands of tiles would fill the memory."""
 
-    __slots__ = ("cells", "fractions", "labels", "row", "scale")
-
-    def __init__(
-        self, cells: Cells, fractions: Fractions, labels: TileLabels, row: SurveyedTile, scale: SlideScale
-    ) -> None:
-        self.cells, self.fractions, self.labels, self.row, self.scale = cells, fractions, labels, row, scale
+    cells: Cells
+    fractions: Fractions
+    counts: Mapping[str, int]
+    areas_px: Mapping[str, float]
+    regions: int
+    row: SurveyedTile
+    scale: SlideScale
 
 
 def _survey_tile(number: int, tile: TileInfo, row: SlideRow, recipe: Recipe) -> _Surveyed:
@@ -155,7 +159,7 @@ def _survey_tile(number: int, tile: TileInfo, row: SlideRow, recipe: Recipe) -> 
         annotation_state=labels.state,
         annotation_digest=labels.digest,
     )
-    return _Surveyed(cells, fractions, labels, noted, scale)
+    return _Surveyed(cells, fractions, labels.annotations.counts, labels.source.areas_px, len(regions), noted, scale)
 
 
 def _require_readable(collection: TileCollection, recipe: Recipe) -> None:
