@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import tifffile
 
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size
-from wsiprep.slides.identity import TIFF_PARSE_ERRORS, slide_identity
+from wsiprep.slides.identity import TIFF_PARSE_ERRORS, all_pages, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
 from wsiprep.slides.ome import OmePixels, check_plain_colour
 from wsiprep.slides.opened import OpenedSlide, icc_digest, pyramid, tile_size
@@ -52,6 +53,7 @@ class ViaOpenSlide(OpenedSlide):
     """
 
     def __init__(self, path: Path, *, requested: str = "openslide", note: str = "") -> None:
+        _check_counts(path)
         try:
             self._slide: openslide.OpenSlide | None = openslide.OpenSlide(path)
         except _OPENSLIDE_ERRORS as error:
@@ -69,7 +71,7 @@ class ViaOpenSlide(OpenedSlide):
 
     def _describe(self, requested: str, note: str) -> SlideInfo:
         slide = self._handle()
-        properties = slide.properties
+        properties = _readable(slide.properties)
         generic = properties.get(openslide.PROPERTY_NAME_VENDOR) == "generic-tiff"
         ome = self._checked_tiff() if generic else None
         sizes = [Size(w, h) for w, h in slide.level_dimensions]
@@ -221,3 +223,32 @@ class ViaOpenSlide(OpenedSlide):
             slide, self._slide = self._slide, None
         if slide is not None:
             slide.close()
+
+
+def _check_counts(path: Path) -> None:
+    """Refuse a TIFF with a tile larger than the file: OpenSlide's allocator would end the process."""
+    size = path.stat().st_size
+    try:
+        with tifffile.TiffFile(path) as tif:
+            largest = max((int(max(page.databytecounts, default=0)) for page in all_pages(tif)), default=0)
+    except TIFF_PARSE_ERRORS:
+        return
+    if largest > size:
+        raise SlideError(
+            "a tile table of the slide is damaged",
+            got=f"a tile of {largest} bytes",
+            expected=f"at most the {size} bytes of the file",
+            fix="fetch the file again or leave the slide out",
+            file=path,
+        )
+
+
+def _readable(properties: Mapping[str, str]) -> dict[str, str]:
+    """The properties that can be had: names and values that are not UTF-8 (old VMS and MIRAX) cannot."""
+    found: dict[str, str] = {}
+    for name in properties:
+        try:
+            found[name] = properties[name]
+        except (KeyError, UnicodeDecodeError):
+            continue
+    return found

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Box
 from wsiprep.slides.plane import MAX_DOWNSAMPLE, ComposedSource
-from wsiprep.slides.protocol import RGB, DamagedRegionError, Slide
+from wsiprep.slides.protocol import RGB, DamagedRegionError, Level, Slide, SlideInfo
 
 MAX_OVERVIEW_PX = 2**29
 """Pixels of an overview that are allocated (1.6 GB)."""
@@ -82,22 +82,31 @@ def read_damaged_overview(slide: Slide, downsample: int) -> DamagedOverview:
     return DamagedOverview(image, true, damaged)
 
 
-def _source(slide: Slide, downsample: int) -> tuple[ComposedSource, int]:
+def overview_level(info: SlideInfo, downsample: int) -> tuple[Level, int]:
+    """The level that an overview at ``downsample`` is made from, and the true downsample of that overview.
+
+    Raises:
+        UsageError: ``downsample`` out of range.
+    """
     if not 1 <= downsample <= MAX_DOWNSAMPLE:
         raise UsageError("the downsample is out of range", got=downsample, expected=f"1 to {MAX_DOWNSAMPLE}")
     # A level that is only shown is as good here, and level 0 of a MIRAX takes minutes.
-    factors = [(level.factor or level.shown_factor or 0, level.factor is not None) for level in slide.info.levels]
-    (factor, _), level = max((f, index) for index, f in enumerate(factors) if 1 <= f[0] <= downsample)
-    reduction = downsample // factor
-    source = ComposedSource(slide, level, reduction, factor * reduction)
+    factors = [(level.factor or level.shown_factor or 0, level.factor is not None) for level in info.levels]
+    (factor, _), index = max((f, index) for index, f in enumerate(factors) if 1 <= f[0] <= downsample)
+    return info.levels[index], downsample // factor * factor
+
+
+def _source(slide: Slide, downsample: int) -> tuple[ComposedSource, int]:
+    level, true = overview_level(slide.info, downsample)
+    source = ComposedSource(slide, level.index, true // (level.factor or level.shown_factor or 1), true)
     if source.size.area_px > MAX_OVERVIEW_PX:
         raise UsageError(
             "the overview would be too large",
-            got=f"{source.size.width_px} x {source.size.height_px} px at downsample {factor * reduction}",
+            got=f"{source.size.width_px} x {source.size.height_px} px at downsample {true}",
             expected=f"at most {MAX_OVERVIEW_PX} px",
             fix="ask for a coarser one",
         )
-    return source, factor * reduction
+    return source, true
 
 
 def _half(length_px: int, step_px: int) -> int:

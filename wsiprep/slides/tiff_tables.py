@@ -30,6 +30,7 @@ from wsiprep.slides.protocol import (
     Level,
     check_sides,
 )
+from wsiprep.slides.tiff_chain import check_chain
 from wsiprep.slides.tiff_layouts import refuse_foreign
 from wsiprep.slides.tiff_pixels import pixel_format
 
@@ -94,6 +95,8 @@ def read_header(path: Path) -> TiffHeader:
         BackendRefusalError: not a TIFF, or one that this reader cannot read exactly.
         SlideError: damaged, truncated or absurd.
     """
+    with path.open("rb") as handle:
+        check_chain(handle, path)
     try:
         with tifffile.TiffFile(path) as tif:
             return _header(tif, path)

@@ -13,7 +13,16 @@ from vendor_slides.made import Made
 
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, PixelGrid
-from wsiprep.slides import PixelSource, Plane, open_slide, read_damaged_overview, read_grid, read_overview, sources_of
+from wsiprep.slides import (
+    PixelSource,
+    Plane,
+    open_slide,
+    overview_level,
+    read_damaged_overview,
+    read_grid,
+    read_overview,
+    sources_of,
+)
 
 CASES: dict[str, tuple[Any, dict[str, Any], int]] = {
     "mirax": (mirax.write, {"overlap_px": 5}, 4),
@@ -35,6 +44,7 @@ def test_an_overview_is_shown_from_them(case: tuple[Made, int], monkeypatch: pyt
     with open_slide(made.path) as slide:
         level = next(v for v in slide.info.levels if v.shown_factor == factor)
         assert level.factor is None
+        assert overview_level(slide.info, factor) == (level, factor)
         read = []
         monkeypatch.setattr(
             slide, "read_level", lambda index, box: read.append(box) or type(slide).read_level(slide, index, box)

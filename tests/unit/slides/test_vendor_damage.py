@@ -61,6 +61,7 @@ MUTATIONS: list[tuple[Writer, Mutation, str]] = [
     (philips.write, SetTag(0, 257, (2**31,)), MESSAGE),
     (philips.write, SetTag(0, 324, (2**31,)), MESSAGE),
     (philips.write, SetCount(0, 324, 2**31 - 1), SAME),
+    (philips.write, SetTag(2, 325, (2**40,)), MESSAGE),
     (philips.write, Swap(b"PIM_DP_IMAGE_TYPE", b"PIM_DP_IMAGE_TIPE"), MESSAGE),
     (philips.write, Swap(b"DICOM_PIXEL_SPACING", b"DICOM_PIXEL_SPACINK"), MESSAGE),
     (philips.write, Swap(b"&quot;", b"&QUOT;"), MESSAGE),
@@ -74,6 +75,7 @@ MUTATIONS: list[tuple[Writer, Mutation, str]] = [
     (dicom.write, Swap(b"(\0\x10\0US\x02\0@\0", b"(\0\x10\0US\x02\0\0\0"), MESSAGE),
     (dicom.write, Swap(b"H\0\x06\0UL\x04\0\x90\x01\0\0", b"H\0\x06\0UL\x04\0\0\0\0\x80"), MESSAGE),
     (dicom.write, Swap(b"0.0002501\\0.0002275", b"0.0000000\\0.0000000"), NO_SPACING),
+    (vms.write, Swap(b"PhysicalWidth", b"Physical\xffidth"), NO_SPACING),
     (vms.write, Remove("a_1.jpg"), MESSAGE),
     (vms.write, Remove("a_map.jpg"), MESSAGE),
     (vms.write, Truncate(0.5, "a_0.jpg"), MESSAGE),
@@ -143,3 +145,33 @@ def test_damage_ends_in_a_message(
     assert (outcome.error, outcome.backend, outcome.digests) == ("", good.backend, good.digests)
     assert good.spacing is not None
     assert outcome.spacing == (good.spacing if ends == SAME else None)
+
+
+BY_NAME: list[tuple[Writer, Mutation, str]] = [
+    (ndpi.write, Truncate(0.9), MESSAGE),
+    (ndpi.write, SetCount(0, 273, 2**31 - 1), MESSAGE),
+    (scn.write, SetTag(1, 257, (0,)), MESSAGE),
+    (scn.write, Swap(b"</collection>", b"</collectoin>"), MESSAGE),
+    (philips.write, Loop(), MESSAGE),
+    (philips.write, Swap(b"DICOM_PIXEL_SPACING", b"DICOM_PIXEL_SPACINK"), MESSAGE),
+    (philips.write, Swap(b"&quot;", b"&QUOT;"), MESSAGE),
+    (ventana.write, Truncate(0.3), MESSAGE),
+    (aperio.write, SetCount(0, 324, 2**31 - 1), SAME),
+    (generic.write, Truncate(0.9), MESSAGE),
+]
+
+
+@pytest.mark.parametrize("backend", ["openslide", "tiffslide"])
+@pytest.mark.parametrize(("writer", "mutation", "ends"), BY_NAME, ids=[_name(row) for row in BY_NAME])
+def test_a_backend_by_name_takes_no_damaged_file_either(
+    writer: Writer, mutation: Mutation, ends: str, backend: str, tmp_path: Path, untouched: Callable[[Writer], Outcome]
+) -> None:
+    """A message; where libtiff puts the header right, OpenSlide may also give the pixels of the good file."""
+    made = writer(tmp_path)
+    mutation(made)
+    outcome = attempt(made.path, backend)
+    if ends == SAME and backend == "openslide":
+        assert (outcome.error, outcome.digests) == ("", untouched(writer).digests)
+    else:
+        assert outcome.exit_code == 65, outcome
+        assert "  got:" in outcome.message
