@@ -104,9 +104,12 @@ class LabelMap:
         """
         mask = self.mask(grid)
         found = np.zeros(mask.shape, dtype=np.int32)
-        for number, (value, table) in enumerate(self._objects, start=1):
-            here = rasterise.coverage(table, grid) & (found == 0) & (mask == value)
-            np.copyto(found, np.int32(number), where=here)
+        box, (left, top, right, bottom) = grid.box_lv0, self._object_bounds.T
+        near = (left < box.x_end) & (right > box.x) & (top < box.y_end) & (bottom > box.y)
+        for number in np.flatnonzero(near).tolist():
+            value, table = self._objects[number]
+            rows, inside = rasterise.covered_rows(table, grid)
+            np.copyto(found[rows], np.int32(number + 1), where=inside & (found[rows] == 0) & (mask[rows] == value))
         return connected_parts(found.astype(np.int64))
 
     @cached_property
@@ -117,6 +120,12 @@ class LabelMap:
             for region in self.regions
             if region.label in values
         )
+
+    @cached_property
+    def _object_bounds(self) -> npt.NDArray[np.float64]:
+        """float64 (n, 4): x_min, y_min, x_max, y_max of each object."""
+        known = [region.geometry.bounds for region in self.regions if region.label in self.spec.labels]
+        return np.array(known, dtype=np.float64).reshape(len(known), 4)
 
     @cached_property
     def _rois(self) -> edges.EdgeTable | None:

@@ -123,8 +123,8 @@ def _check_within(file: JsonFile, shapes: list[Shape], frame: SlideFrame) -> Non
                 raise file.error(
                     "a point beyond the slide's scanned bounds, although QuPath counts from their corner", shape.line,
                     got=f"({x:g}, {y:g})", expected=f"at most ({frame.bounds.width_px}, {frame.bounds.height_px})",
-                    fix="if the file counts from the corner of the full plane (QuPath's --no-crop), set annotations.origin: slide; else "
-                    "check that it belongs to this slide",
+                    fix="if the file counts from the corner of the full plane (QuPath's --no-crop), set "
+                    "annotations.origin: slide; else check that it belongs to this slide",
                 )  # fmt: skip
 
 

@@ -66,13 +66,24 @@ def coverage(edges: EdgeTable, grid: PixelGrid) -> npt.NDArray[np.bool_]:
         bool (height, width).
     """
     covered = np.zeros((grid.height_px, grid.width_px), dtype=bool)
+    rows, part = covered_rows(edges, grid)
+    covered[rows] = part
+    return covered
+
+
+def covered_rows(edges: EdgeTable, grid: PixelGrid) -> tuple[slice, npt.NDArray[np.bool_]]:
+    """As ``coverage``, but only the rows that the table's geometries reach: (which rows, bool (rows, width))."""
     box = grid.box_lv0
     across = Axis.of(box.x, box.width_px, grid.width_px)
     down = Axis.of(box.y, box.height_px, grid.height_px)
-    rows = max(1, MAX_STRIP_PX // (grid.width_px + 1))
-    for top in range(0, grid.height_px, rows):
-        _cover_strip(edges, across, down, top, covered[top : top + rows])
-    return covered
+    if len(edges.y_top) == 0:
+        return slice(0, 0), np.zeros((0, grid.width_px), dtype=bool)
+    first, last = down.first(np.array([edges.y_top[0], edges.reach[-1]])).tolist()
+    covered = np.zeros((last - first, grid.width_px), dtype=bool)
+    step = max(1, MAX_STRIP_PX // (grid.width_px + 1))
+    for top in range(0, len(covered), step):
+        _cover_strip(edges, across, down, first + top, covered[top : top + step])
+    return slice(first, last), covered
 
 
 def plane_coverage(edges: EdgeTable, box: Box, downsample: int) -> npt.NDArray[np.bool_]:
