@@ -1,9 +1,15 @@
-"""The two UIDs at the head of a DICOM file that say which slide it is part of."""
+"""What must be known of a DICOM file before OpenSlide reads it: which slide it is part of, and whole frames."""
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wsiprep.errors import SlideError
 
 _INSTANCE, _SERIES = (0x0008, 0x0018), (0x0020, 0x000E)
 _SYNTAX = (0x0002, 0x0010)
@@ -11,6 +17,7 @@ _IMPLICIT, _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", 
 _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 _UNDEFINED = 0xFFFFFFFF
+_PIXEL_DATA = (0x7FE0, 0x0010)
 _FIRST_ELEMENT = 132
 _MAX_DEPTH = 16
 
@@ -47,8 +54,51 @@ def instance_of(head: bytes) -> Instance | None:
         return None
     try:
         return _parse(head)
-    except (struct.error, ValueError, RecursionError):
+    except (struct.error, ValueError):
         return None
+
+
+def check_offsets(path: Path) -> None:
+    """Refuse a DICOM file whose table of frames leads out of the file: OpenSlide's library would end the process.
+
+    Explicit little-endian files with encapsulated frames and a basic offset table are checked; others pass.
+
+    Raises:
+        SlideError: damaged or truncated.
+    """
+    size = path.stat().st_size
+    if size < _FIRST_ELEMENT:
+        return
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            table_at, length = _offset_table(data)
+        except (struct.error, ValueError):
+            return
+        offsets = np.frombuffer(data[table_at : table_at + length // 4 * 4], "<u4").astype(np.int64)
+    frames_at = table_at + length
+    if offsets.size and (offsets[0] != 0 or (np.diff(offsets) < 8).any() or frames_at + offsets[-1] + 8 > size):
+        raise SlideError(
+            "the table of frames is damaged, or the file is truncated",
+            got=f"{size} bytes",
+            expected=f"{offsets.size} frames one after the other",
+            fix="fetch the file again or leave the slide out",
+            file=path,
+        )
+
+
+def _offset_table(data: mmap.mmap) -> tuple[int, int]:
+    """Place and length of the basic offset table."""
+    if data[128:132] != b"DICM":
+        raise ValueError("no DICOM")
+    at = _FIRST_ELEMENT
+    while True:
+        element = _element(data, at, "<", True)
+        if element.tag == _PIXEL_DATA:
+            table = _element(data, element.value_at, "<", True)
+            if element.length is not None or table.tag != _ITEM or table.length is None:
+                raise ValueError("no frames")
+            return table.value_at, table.length
+        at = _end(data, element, "<", True, 0)
 
 
 def _parse(head: bytes) -> Instance | None:
@@ -78,7 +128,7 @@ def _parse(head: bytes) -> Instance | None:
     return Instance(found[_SERIES], found[_INSTANCE])
 
 
-def _element(head: bytes, at: int, order: str, explicit: bool) -> _Element:
+def _element(head: bytes | mmap.mmap, at: int, order: str, explicit: bool) -> _Element:
     group, number = struct.unpack_from(order + "HH", head, at)
     tag = (group, number)
     delimiter = group == _ITEM[0]
@@ -91,7 +141,7 @@ def _element(head: bytes, at: int, order: str, explicit: bool) -> _Element:
     return _Element(tag, value_at, None if length == _UNDEFINED else length)
 
 
-def _end(head: bytes, element: _Element, order: str, explicit: bool, depth: int) -> int:
+def _end(head: bytes | mmap.mmap, element: _Element, order: str, explicit: bool, depth: int) -> int:
     """Where the next element begins; the items of a sequence of undefined length are walked through."""
     if element.length is not None:
         return element.value_at + element.length

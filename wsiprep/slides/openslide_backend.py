@@ -24,6 +24,8 @@ import tifffile
 
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size
+from wsiprep.slides.companions import series_parts
+from wsiprep.slides.dicom import check_offsets
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS, all_pages, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
 from wsiprep.slides.ome import OmePixels, check_plain_colour
@@ -54,6 +56,8 @@ class ViaOpenSlide(OpenedSlide):
 
     def __init__(self, path: Path, *, requested: str = "openslide", note: str = "") -> None:
         _check_counts(path)
+        for part in series_parts(path):
+            check_offsets(part.path)
         try:
             self._slide: openslide.OpenSlide | None = openslide.OpenSlide(path)
         except _OPENSLIDE_ERRORS as error:
