@@ -16,7 +16,7 @@ BUMP = (
 )
 
 CODECS = ("zstd", "blosc-lz4", "none")
-SHARD_DIGEST = "44bf9d7a085b6d93538b8292cf68da91cc02e26a6c922bd568bacb9b79f7344e"
+SHARD_DIGEST = "47ad3c88dff8f9be44d15134184c8f8db21bb62071d41d3433f546597f8231d0"
 FILES = {
     "image/c.0.0.0.0": "80c865778a0d2c1cbcb3416750a6e74a",
     "image/c.1.0.0.0": "b014380204701d1f42f93412903672c5",
@@ -24,10 +24,10 @@ FILES = {
     "mask/c.0.0.0": "b0a8ad696121f56c8c7b872b902b9d4d",
     "mask/c.1.0.0": "cacfe521fa4e8538597198c01beb43b8",
     "mask/zarr.json": "e2a17f93afd1b43e9412cb376c20fbde",
-    "zarr.json": "e04177a1c9a68df6fab57f4ae91bcc13",
+    "zarr.json": "c753047535444b8fe1ffe3e4fe0f3f27",
 }
-PIXELS_DIGEST = "c2da68b84133684afefc07c2d974fd6980b326f32a8298db4072e3e331c6c11f"
-DATASET_DIGEST = "9252160f5cd75e94f7dbd334dab2fc5b5b0cca30c015bdd02b66f9e2635bdab7"
+PIXELS_DIGEST = "bd15d068e1760c359ca9aa2254abace99110126e6e288f8e3b689e288591ba69"
+DATASET_DIGEST = "6e2a717c9bc7244e522d2e77c343e532b4e46305c3456a4494a5211d3513f9ea"
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -47,7 +47,7 @@ def test_dataset_digests(tmp_path: Path) -> None:
     record = cases.sealed(tmp_path)
     index = Dataset(tmp_path).index
     places = zip(*(index[c].to_pylist() for c in ("slide_id", "row", "split", "fold")), strict=True)
-    assert record["schema_version"] == SCHEMA_VERSION == 1
+    assert record["schema_version"] == SCHEMA_VERSION == 2
     assert record["pixels_digest"] == PIXELS_DIGEST, BUMP
     # Not the record's own, which has the recipe's digest in it and moves with every new key of recipes.
     assert dataset_digest(PIXELS_DIGEST, "0" * 64, places) == DATASET_DIGEST, BUMP
