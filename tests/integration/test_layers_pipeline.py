@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from slide_files import texture
-from stagecases import Case, asap, box, case, patches, polygon_mask, write_slide
+from stagecases import Case, altered, asap, box, case, patches, polygon_mask, write_slide
 
 from wsiprep.config import recipe_from_mapping
-from wsiprep.errors import AnnotationError
+from wsiprep.errors import AnnotationError, StoreError
 from wsiprep.manifest import SlideRow
 from wsiprep.stages.workflow import known_inputs, survey_params
 
@@ -174,6 +174,27 @@ def test_surveying_again_tells_what_a_correction_changes(tmp_path: Path) -> None
     assert said == expected
     assert len(said) >= 3
     assert not (made.tree.root / "shards").exists(), "told before anything is packed"
+
+
+def test_labels_that_were_surveyed_after_the_plan_are_not_packed(tmp_path: Path) -> None:
+    """Else a shard would hold new masks beside the shares and the digest of old ones."""
+    asap(tmp_path / "base.xml", BASE)
+    made = with_slide(tmp_path, {"annotation": "base.xml"})
+    made.survey()
+    made.plan()
+    asap(tmp_path / "base.xml", SECOND)
+    made.survey()
+    with pytest.raises(StoreError, match="surveyed again since the plan"):
+        made.pack()
+    made.plan()
+    regions = made.tree.slide("s").regions
+    with (
+        altered(regions, regions.read_bytes() + b" "),
+        pytest.raises(AnnotationError, match="not the ones that survey"),
+    ):
+        made.pack()
+    made.pack()
+    made.seal()
 
 
 def test_no_changed_record_says_what_was_there_before(tmp_path: Path) -> None:

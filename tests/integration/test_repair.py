@@ -68,7 +68,9 @@ def bit_flipped(tree: DatasetTree) -> list[Path]:
 
 def bit_flipped_metadata(tree: DatasetTree) -> list[Path]:
     path = next(tree.shard_folder("synthetic_04").glob("*.zarr/zarr.json"))
-    path.write_text(path.read_text().replace('"downsample": 4', '"downsample": 2'))
+    before = path.read_text()
+    path.write_text(before.replace('"ignore": 255', '"ignore": 254'))
+    assert path.read_text() != before
     return [path]
 
 

@@ -103,7 +103,14 @@ def packed_labels(
         path = require_annotation(str(row.annotation))
         require_same(path, recipe, known["digest"])
         return open_raster(path, recipe, frame_of(info, Path(row.slide).name, recipe), known["state"])
-    return LabelMap(read_regions(folder.regions).regions, recipe.labels, known["state"], info.size)
+    found = read_regions(folder.regions)
+    if hashlib.sha256(folder.regions.read_bytes()).hexdigest() != known["digest"]:
+        raise AnnotationError(
+            "the slide's regions are not the ones that survey wrote",
+            file=folder.regions,
+            fix="run wsiprep survey again",
+        )
+    return LabelMap(found.regions, recipe.labels, known["state"], info.size)
 
 
 def require_annotation(path: str) -> Path:

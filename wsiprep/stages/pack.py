@@ -104,12 +104,15 @@ def pack(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *
     """Write one slide's shard and its receipt.
 
     Raises:
-        SlideError: the slide is not the one that was surveyed, or a tile cannot be decoded.
+        SlideError: the slide is not the one that was surveyed, or too much of it cannot be decoded.
+        AnnotationError: its labels are not the ones that were surveyed.
+        StoreError: it was not planned, or not since it was surveyed.
         StorageError: the disk is full or unwritable; nothing half is published (exit 74).
     """
     recipe = recipe.for_source(row.source)
     part = read_slice(tree, row.slide_id)
     record = read_json(tree.slide(row.slide_id).record)
+    _require_planned(record, part, row)
     with open_scene(row, recipe, tree.slide(row.slide_id), record) as scene:
         if scene.identity != part.metadata["identity"]:
             raise SlideError(
@@ -123,6 +126,16 @@ def pack(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *
         reporter.say(f"{row.slide_id}: {damaged} cell(s) cannot be decoded; its receipt lists them", level="warning")
     reporter.say(f"pack {row.slide_id}: {receipt.n_patches} patches", digest=receipt.digest[:12])
     return receipt
+
+
+def _require_planned(record: Mapping[str, Any], part: PlanSlice, row: SlideRow) -> None:
+    """Refuse a slice of the plan that was made from another survey than the one that lies there now."""
+    planned = part.metadata
+    same = all(record.get(name) == planned[name] for name in ("scale", "pixels", "spacing_um"))
+    if not same or (record.get("annotation") or {}).get("digest") != planned["annotation_digest"]:
+        raise StoreError(
+            "the slide was surveyed again since the plan was made", got=row.slide_id, fix="run wsiprep plan again"
+        )
 
 
 def pack_or_record(
