@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -272,6 +273,11 @@ def test_a_slide_of_a_dataset_is_drawn_from_what_was_surveyed(folder: Path, tmp_
     moved = regions.read_text().replace("888.0", "890.0")
     assert moved != regions.read_text()
     regions.write_text(moved)
+    with pytest.raises(AnnotationError, match="not the ones that survey wrote"):
+        draw_overlay(str(tmp_path / "out"), tmp_path / "o.png", OverlayOptions(slide_id="slide"))
+    record = json.loads((regions.parent / "slide.json").read_text())
+    record["annotation"]["digest"] = hashlib.sha256(regions.read_bytes()).hexdigest()
+    (regions.parent / "slide.json").write_text(json.dumps(record))
     facts = draw_overlay(str(tmp_path / "out"), tmp_path / "o.png", OverlayOptions(slide_id="slide"))
     assert facts["labels"][0]["area_px"] == 82.0 * 72.0
     with pytest.raises(UsageError, match="no such slide"):
