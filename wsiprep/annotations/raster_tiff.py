@@ -21,8 +21,9 @@ import numpy.typing as npt
 import tifffile
 
 from wsiprep.annotations.raster_pictures import one_channel
-from wsiprep.errors import AnnotationError, SpacingError
+from wsiprep.errors import AnnotationError, SlideError, SpacingError
 from wsiprep.geometry import Box, Size, Spacing
+from wsiprep.tiff_chain import check_chain
 
 CACHE_BYTES = 64 * 2**20
 """Decoded tiles kept per open raster."""
@@ -90,8 +91,12 @@ class TiffPlane:
     def __init__(self, path: Path, cache_bytes: int = CACHE_BYTES) -> None:
         self._path = path
         try:
+            with path.open("rb") as stream:
+                check_chain(stream, path)
             with tifffile.TiffFile(path) as tif:
                 self._table = _table(tif, path)
+        except SlideError as error:
+            raise AnnotationError("the label raster is damaged", got=error.message, file=path) from error
         except OSError as error:
             raise AnnotationError("the label raster cannot be read", got=error.strerror, file=path) from error
         except _ERRORS as error:

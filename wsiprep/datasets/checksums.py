@@ -16,7 +16,9 @@ from wsiprep.config.dataset import Checksums
 from wsiprep.datasets.findings import Finding
 from wsiprep.datasets.listing import Entry, Listing
 from wsiprep.datasets.patterns import composed
+from wsiprep.errors import SlideError
 from wsiprep.progress import Reporter
+from wsiprep.tiff_chain import check_chain
 
 BLOCK_BYTES = 1 << 22
 
@@ -176,8 +178,12 @@ def truncation(path: Path) -> str | None:
 
     size = path.stat().st_size
     try:
+        with path.open("rb") as stream:
+            check_chain(stream, path)
         with tifffile.TiffFile(path) as file:
             ends = [o + n for page in file.pages for o, n in _extents(page)]
+    except SlideError as error:
+        return error.message
     except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, TypeError) as error:
         return f"its tables cannot be read in {size} bytes ({error})"
     end = max(ends, default=0)

@@ -13,7 +13,7 @@ import tifffile
 
 from wsiprep.errors import SlideError
 from wsiprep.slides.companions import SeriesPart, mirax_parts, series_parts, vms_parts
-from wsiprep.slides.tiff_chain import check_chain
+from wsiprep.tiff_chain import check_chain
 
 END_BYTES = 64 * 1024
 

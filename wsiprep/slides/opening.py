@@ -12,7 +12,7 @@ from wsiprep.slides.identity import is_url
 from wsiprep.slides.image_backend import SUFFIXES, PlainImage
 from wsiprep.slides.protocol import BackendRefusalError, ForeignLayoutError, Slide
 from wsiprep.slides.tiff import CACHE_BYTES, TiledTiff
-from wsiprep.slides.tiff_chain import check_chain
+from wsiprep.tiff_chain import check_chain
 
 Icc = Literal["ignore", "srgb"]
 """What to do with a slide's ICC profile."""

@@ -30,9 +30,9 @@ from wsiprep.slides.protocol import (
     Level,
     check_sides,
 )
-from wsiprep.slides.tiff_chain import check_chain
 from wsiprep.slides.tiff_layouts import refuse_foreign
 from wsiprep.slides.tiff_pixels import pixel_format
+from wsiprep.tiff_chain import check_chain
 
 MAX_STRIP_BYTES = 2**28
 """A strip is decoded whole; beyond this one strip is an untiled slide in disguise."""

@@ -37,8 +37,8 @@ from wsiprep.slides.protocol import (
     composite_on_white,
     level_for,
 )
-from wsiprep.slides.tiff_chain import check_chain
 from wsiprep.slides.tiff_layouts import vendor_layout
+from wsiprep.tiff_chain import check_chain
 
 _OPEN_ERRORS = (*TIFF_PARSE_ERRORS, OSError, ImportError, StopIteration, SyntaxError)
 """SyntaxError is what damaged XML ends in, StopIteration missing fields of Philips'."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from wsiprep.artifacts import DatasetTree, read_json
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Size
-from wsiprep.slides import open_slide
+from wsiprep.slides import Level, open_slide
 
 T = TypeVar("T", int, float)
 
@@ -52,11 +52,17 @@ def slide_facts(path: str | Path, backend: str = "auto") -> dict[str, Any]:
                 "level": level.index,
                 "size_px": f"{level.size.width_px} x {level.size.height_px}",
                 "stored_px": f"{level.stored_size.width_px} x {level.stored_size.height_px}",
-                "downsample": level.factor if level.factor is not None else "ambiguous: not used",
+                "downsample": _factor(level),
             }
             for level in info.levels
         ],
     }
+
+
+def _factor(level: Level) -> int | str:
+    if level.factor is not None:
+        return level.factor
+    return "ambiguous: not used" if level.shown_factor is None else f"{level.shown_factor}: overviews only"
 
 
 def _dataset_facts(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import shapely
 from wsiprep.artifacts import write_bytes
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, PixelGrid
-from wsiprep.slides.overview import read_damaged_overview
+from wsiprep.slides.overview import overview_level, read_damaged_overview
 from wsiprep.stages import overlay_picture as draw
 from wsiprep.stages.overlay_view import (
     Subject,
@@ -186,8 +186,8 @@ def _legend(subject: Subject, facts: Mapping[str, Any]) -> list[draw.LegendRow]:
 def _inset(subject: Subject, shown: Box) -> RGB:
     """Where on the slide the window lies, with all outlines."""
     info = subject.slide.info
-    n = overview_downsample([level.factor for level in info.levels], info.size, INSET_PX)
-    coarsest = max((v for v in info.levels if v.factor is not None and v.factor <= n), key=lambda v: v.factor or 0)
+    n = overview_downsample([level.factor or level.shown_factor for level in info.levels], info.size, INSET_PX)
+    coarsest, _ = overview_level(info, n)
     plane = info.size.reduced(n)
     image = np.full((plane.height_px, plane.width_px, 3), 235, np.uint8)
     if coarsest.size.area_px <= _CHEAP_PX:

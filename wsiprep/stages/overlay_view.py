@@ -15,7 +15,7 @@ from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, PixelGrid, Size, Spacing
 from wsiprep.patches import CellScale
 from wsiprep.slides import PatchReader, Slide
-from wsiprep.slides.overview import read_damaged_overview
+from wsiprep.slides.overview import overview_level, read_damaged_overview
 from wsiprep.slides.plane import Pixels
 from wsiprep.stages.pictures import RGB
 
@@ -154,14 +154,13 @@ def whole_view(subject: Subject) -> View:
     """The whole slide within ``WHOLE_PX``, not finer than the working spacing; white where it cannot be decoded."""
     info = subject.slide.info
     least = max(1, int(min(subject.scale.x, subject.scale.y)))
-    n = overview_downsample([level.factor for level in info.levels], info.size, WHOLE_PX, least)
+    n = overview_downsample([level.factor or level.shown_factor for level in info.levels], info.size, WHOLE_PX, least)
     found = read_damaged_overview(subject.slide, n)
     height, width = found.image.shape[:2]
     grid = PixelGrid.of_plane(Box(0, 0, width, height), found.downsample)
-    factor, index = max(
-        (v.factor, v.index) for v in info.levels if v.factor is not None and v.factor <= found.downsample
-    )
-    level = f"level {index}" + ("" if factor == found.downsample else f", averaged {found.downsample // factor}:1")
+    source, _ = overview_level(info, n)
+    times = found.downsample // (source.factor or source.shown_factor or 1)
+    level = f"level {source.index}" + ("" if times == 1 else f", averaged {times}:1")
     return View(found.image, grid, 1, level, float(found.damaged.mean()))
 
 

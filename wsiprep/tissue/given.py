@@ -14,8 +14,9 @@ import shapely
 import shapely.geometry
 import tifffile
 
-from wsiprep.errors import TissueError
+from wsiprep.errors import SlideError, TissueError
 from wsiprep.geometry import Size
+from wsiprep.tiff_chain import check_chain
 from wsiprep.tissue.mask import BoolPlane, TissueMask
 
 MAX_PX = 1 << 28
@@ -60,9 +61,13 @@ def _read_picture(path: Path) -> BoolPlane:
 
 def _read_tiff(path: Path, plane: Size) -> BoolPlane:
     try:
+        with path.open("rb") as stream:
+            check_chain(stream, path)
         with tifffile.TiffFile(path) as tiff:
             level = _level_for(tiff, plane, path)
             picture = level.asarray()
+    except SlideError as error:
+        raise TissueError("the given tissue mask is damaged", got=error.message, file=path) from error
     except (OSError, tifffile.TiffFileError, ValueError) as error:
         raise TissueError("the given tissue mask cannot be read", got=error, file=path) from error
     if picture.ndim not in (2, 3):
