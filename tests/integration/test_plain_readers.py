@@ -88,5 +88,5 @@ def test_reader_without_wsiprep_sees_the_same_values(sealed: DatasetTree, tmp_pa
         np.testing.assert_array_equal(values["mask"][row], mask)
     attributes = json.loads(result.stdout)["wsiprep"]
     assert attributes["labels"] == ["tumour"]
-    assert (attributes["ignore"], attributes["downsample"], attributes["patch_size_px"]) == (255, 4, 64)
+    assert (attributes["ignore"], attributes["scale"], attributes["patch_size_px"]) == (255, [4.0, 4.0], 64)
     assert attributes["spacing_um"] == pytest.approx(1.0)
