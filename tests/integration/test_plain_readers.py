@@ -89,4 +89,4 @@ def test_reader_without_wsiprep_sees_the_same_values(sealed: DatasetTree, tmp_pa
     attributes = json.loads(result.stdout)["wsiprep"]
     assert attributes["labels"] == ["tumour"]
     assert (attributes["ignore"], attributes["scale"], attributes["patch_size_px"]) == (255, [4.0, 4.0], 64)
-    assert attributes["spacing_um"] == pytest.approx(1.0)
+    assert attributes["spacing_um"]["patch"] == pytest.approx(1.0)
