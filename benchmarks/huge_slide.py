@@ -2,6 +2,7 @@
 
     python benchmarks/huge_slide.py            # 5 % of the tiles are written, as a scanner leaves out glass
     python benchmarks/huge_slide.py --dense    # every tile decodes: 10 gigapixels, minutes
+    python benchmarks/huge_slide.py --tile     # `wsiprep tile` of it at downsample 4, in a process of its own
 
 The file is made in a temporary folder. Its table names the same few hundred JPEG tiles again and again, so
 that it takes little disk; each of them is decoded anew, since the cache of decoded tiles is far smaller.
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -76,12 +79,29 @@ def step(name: str, work: Callable[[], object]) -> None:
     )
 
 
+def tile_peak(path: Path, folder: Path) -> None:
+    """Survey, plan and pack of the whole slide by the command line: wall, CPU and peak memory of that process."""
+    words = ["tile", str(path), "-o", str(folder / "out"), "--downsample", "4", "--slide-spacing-um", "0.25"]
+    words += ["--set", "keep.min_tissue=0"]  # noise is no tissue: pack every cell
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "wsiprep", *words, "--log-format", "text"], check=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = time.perf_counter() - start
+    cpu = used.ru_utime + used.ru_stime
+    print(f"wsiprep tile: {wall:.1f} s wall, {cpu:.1f} s CPU, peak {used.ru_maxrss / 1024:.0f} MB")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--dense", action="store_true", help="write every tile")
-    dense = arguments.parse_args().dense
+    arguments.add_argument("--tile", action="store_true", help="run wsiprep tile on it instead")
+    asked = arguments.parse_args()
+    dense = asked.dense
     with tempfile.TemporaryDirectory() as folder:
         path = write_huge(Path(folder) / "huge.tif", dense=dense)
+        if asked.tile:
+            tile_peak(path, Path(folder))
+            return
         print(f"{SIDE_PX} x {SIDE_PX} px, one level, {path.stat().st_size / 1e6:.0f} MB, peak RSS {peak_mb():.0f} MB")
         with open_slide(path) as slide:
             whole = Box(0, 0, SIDE_PX, SIDE_PX)
