@@ -104,8 +104,8 @@ def test_grids_stay_on_the_slide_and_padded_ones_cover_it(
     assert (np.diff(order) > 0).all()
     assert (cells.x_lv0 == cells.col * stride_px * downsample).all()
     if not pad:
-        assert (cells.x_lv0 + cells.side_lv0 <= width).all()
-        assert (cells.y_lv0 + cells.side_lv0 <= height).all()
+        assert (cells.x_lv0 + cells.width_lv0 <= width).all()
+        assert (cells.y_lv0 + cells.height_lv0 <= height).all()
         return
     assert (cells.x_lv0 < width).all()
     assert (cells.y_lv0 < height).all()
