@@ -125,7 +125,8 @@ def test_lost_lesions_are_those_that_meet_no_cell_one_by_one(
     kept = Cells.of_boxes([Box(x, y, side, side) for x, y in corners], side)
     m = len(boxes)
     bounds = np.array([(a, b, a + w, b + h) for a, b, w, h in boxes], dtype=np.float64).reshape(m, 4)
-    lost = lost_lesions("s", Lesions(np.arange(m), ("tumour",) * m, np.ones(m), bounds), kept)
+    given_lesions = Lesions(np.arange(m), ("tumour",) * m, np.ones(m), bounds)
+    lost = lost_lesions("s", given_lesions, kept, np.ones(len(kept), dtype=np.bool_))
     alone = [
         i
         for i, (x0, y0, x1, y1) in enumerate(bounds.tolist())

@@ -396,8 +396,13 @@ class Recipe(Section):
             for name in rule.splits or ():
                 if self.split.kind == "ratio" and name not in known:
                     raise ValueError(f"keep names the split {name!r}, which the recipe does not make")
-        if self.split.by == "patch" and self.sampling.stride < self.sampling.patch_size_px:
-            raise ValueError("patches that overlap cannot be split by patch: raise the stride, or split by patient")
+        sampling = self.sampling
+        overlap = sampling.stride < sampling.patch_size_px or sampling.kind in ("roi", "box")
+        if self.split.by == "patch" and (overlap or sampling.anchor != "none"):
+            raise ValueError(
+                "patches that may overlap (a stride below the patch, regions, boxes, anchored cells) cannot be split "
+                "by patch: split by patient"
+            )
         if self.stain.target == "cohort" and (self.split.kind == "folds" or self.split.by == "patch"):
             # Every slide trains in some fold, so a target fitted on "the train split" would see the test slides.
             raise ValueError("stain.target cohort needs one fixed train split: use reference with folds or by patch")

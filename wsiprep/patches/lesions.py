@@ -20,6 +20,8 @@ class Lesions:
         label: the recipe's label of each.
         area_px: float64 (m,), level-0 pixels.
         bounds_lv0: float64 (m, 4), bounding boxes x_min, y_min, x_max, y_max in level-0 pixels.
+        cells: for each, which candidate cells its area meets; None where that was not worked out, so that its
+            bounding box has to do.
 
     Raises:
         UsageError: the arrays differ in length.
@@ -29,6 +31,7 @@ class Lesions:
     label: tuple[str, ...]
     area_px: npt.NDArray[np.float64]
     bounds_lv0: npt.NDArray[np.float64]
+    cells: tuple[npt.NDArray[np.int64] | None, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.label)
@@ -55,25 +58,36 @@ class LostLesion:
     y_lv0: float
 
 
-def lost_lesions(slide_id: str, lesions: Lesions, kept: Cells) -> tuple[LostLesion, ...]:
-    """The lesions whose bounding box no kept cell meets, in their order.
-
-    The box is what is tested, so a lesion that is listed is certainly lost; one beside a kept cell may
-    be lost without being listed. Touching along an edge does not count.
+def lost_lesions(slide_id: str, lesions: Lesions, cells: Cells, kept: npt.NDArray[np.bool_]) -> tuple[LostLesion, ...]:
+    """The lesions that no kept cell meets, in their order.
 
     Args:
         slide_id: id of the slide.
         lesions: its annotated regions.
-        kept: the cells that are packed.
+        cells: all candidates.
+        kept: bool (n,), the cells that are packed.
     """
-    hits = cells_met(lesions.bounds_lv0, kept)
+    hits = lesions_met(lesions, cells, kept)
     return tuple(
         LostLesion(
             slide_id, int(lesions.index[i]), lesions.label[i], float(lesions.area_px[i]),
             float(lesions.bounds_lv0[i, 0]), float(lesions.bounds_lv0[i, 1]),
         )
-        for i in np.flatnonzero(hits == 0).tolist()
+        for i in np.flatnonzero(~hits).tolist()
     )  # fmt: skip
+
+
+def lesions_met(lesions: Lesions, cells: Cells, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """bool (m,): lesions whose area meets a kept cell; touching along an edge does not count.
+
+    Where the cells of a lesion were not worked out its bounding box is what is tested: such a lesion is large,
+    and one that this calls lost certainly is.
+    """
+    met: npt.NDArray[np.bool_] = cells_met(lesions.bounds_lv0, cells.take(kept)) > 0
+    for i, own in enumerate(lesions.cells or ()):
+        if own is not None:
+            met[i] = bool(kept[own].any())
+    return met
 
 
 def cells_met(bounds_lv0: npt.NDArray[np.float64], cells: Cells) -> npt.NDArray[np.int64]:

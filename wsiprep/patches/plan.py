@@ -220,7 +220,7 @@ def slide_plan(
         before=share_histogram(share[known]),
         after=share_histogram(share[known & kept]),
         best_share=float(share[known].max()) if known.any() else None,
-        lost=() if lesions is None else lost_lesions(slide_id, lesions, chosen),
+        lost=() if lesions is None else lost_lesions(slide_id, lesions, cells, kept),
         forecast=Forecast(
             patches=len(chosen),
             pixels_decoded=int((chosen.width_lv0 * chosen.height_lv0).sum()) // source_factor**2,

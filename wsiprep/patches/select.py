@@ -13,7 +13,7 @@ import numpy.typing as npt
 from wsiprep.config import Keep, KeepRule, Recipe
 from wsiprep.errors import UsageError
 from wsiprep.patches.hashing import cell_hashes, lowest
-from wsiprep.patches.lesions import Lesions, cells_met
+from wsiprep.patches.lesions import Lesions, lesions_met
 from wsiprep.patches.sampling import Cells
 
 TOLERANCE = 1e-9
@@ -148,9 +148,8 @@ def _keep_anchored(codes: Codes, candidates: Candidates, recipe: Recipe, lesions
     share = tumour_share(candidates, kept_labels(recipe))
     enough = share >= recipe.sampling.anchor_min - TOLERANCE
     known = candidates.annotated_fraction >= recipe.keep.min_annotated - TOLERANCE
-    bounds = {int(index): lesions.bounds_lv0[i] for i, index in enumerate(lesions.index.tolist())}
-    kept = cells.take(codes == Decision.KEPT)
-    met = dict(zip(bounds, (cells_met(lesions.bounds_lv0, kept) > 0).tolist(), strict=True))
+    places = lesions.index.tolist()
+    met = dict(zip(places, lesions_met(lesions, cells, codes == Decision.KEPT).tolist(), strict=True))
     for i in np.flatnonzero(cells.anchor >= 0).tolist():
         if met[int(cells.anchor[i])]:
             continue
@@ -160,7 +159,7 @@ def _keep_anchored(codes: Codes, candidates: Candidates, recipe: Recipe, lesions
             codes[i] = Decision.UNDER_MIN
         else:
             codes[i] = Decision.KEPT
-            here = cells_met(lesions.bounds_lv0, cells.take(np.array([i], dtype=np.intp))) > 0
+            here = lesions_met(lesions, cells, np.arange(len(cells)) == i)
             met = {index: seen or bool(now) for (index, seen), now in zip(met.items(), here, strict=True)}
 
 

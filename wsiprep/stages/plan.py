@@ -222,6 +222,7 @@ def _lesions(rows: Sequence[Mapping[str, Any]]) -> Lesions | None:
         tuple(r["label"] for r in rows),
         np.array([r["area_px"] for r in rows], np.float64),
         bounds,
+        tuple(None if r["cells"] is None else np.array(r["cells"], np.int64) for r in rows),
     )
 
 

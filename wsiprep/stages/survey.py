@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsiprep.annotations import AnnotationSet, write_regions
+from wsiprep.annotations import write_regions
 from wsiprep.annotations.compare import Changes
 from wsiprep.artifacts import DatasetTree, write_bytes, write_json
 from wsiprep.config import Recipe
@@ -31,6 +31,7 @@ from wsiprep.slides.overview import read_damaged_overview
 from wsiprep.stages.cells import cells_of, grid_at
 from wsiprep.stages.collection import survey_collection
 from wsiprep.stages.labels import labels_of_slide
+from wsiprep.stages.lesions import lesion_rows
 from wsiprep.stages.overview import Overview, picture_of
 from wsiprep.stages.pictures import jpeg_bytes
 from wsiprep.stages.records import candidates_table, pixels_of, row_record
@@ -106,7 +107,7 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
             **labels.facts,
         },
         "thumbnail_hash": thumbnail_hash(view.image, tissue.mask),
-        "lesions": _lesions(labels.annotations, recipe),
+        "lesions": lesion_rows(labels.annotations, recipe, cells),
     }
     write_json(folder.record, record)
     return record
@@ -226,16 +227,3 @@ def _record(row: SlideRow, slide: Slide, scale: SlideScale, source: PixelSource,
 
 def _plain(box: Box) -> dict[str, int]:
     return {"x": box.x, "y": box.y, "width_px": box.width_px, "height_px": box.height_px}
-
-
-def _lesions(annotations: AnnotationSet, recipe: Recipe) -> list[dict[str, Any]]:
-    """Bounding boxes and areas of the labelled regions, for the list of what keeps nothing."""
-    rows = []
-    for index, region in enumerate(annotations.regions):
-        if region.label in recipe.labels:
-            x_min, y_min, x_max, y_max = (float(v) for v in region.geometry.bounds)
-            rows.append(
-                {"index": index, "name": region.name, "label": region.label, "area_px": float(region.geometry.area),
-                 "x_min": x_min, "y_min": y_min, "x_max": x_max, "y_max": y_max}
-            )  # fmt: skip
-    return rows

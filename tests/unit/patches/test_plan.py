@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from wsiprep.patches import (
     CellScale,
     Decision,
     Lesions,
+    LostLesion,
     SlidePlan,
     dataset_plan,
     decide,
@@ -137,21 +139,35 @@ def test_lesions_without_a_patch_are_listed() -> None:
     assert [entry["index"] for entry in dataset_plan([plan]).to_dict()["lost_lesions"]] == [0, 2]
 
 
+def lost(slide_id: str, lesions: Lesions, kept: Cells) -> tuple[LostLesion, ...]:
+    return lost_lesions(slide_id, lesions, kept, np.ones(len(kept), dtype=np.bool_))
+
+
 def test_touching_is_not_meeting() -> None:
     kept = cells_at((10, 10))
     lesions = boxes((0, 0, 10, 10), (20, 10, 30, 20), (19.5, 19.5, 30, 30), (0, 0, 10.5, 10.5), (12, 12, 13, 13))
-    assert [lost.index for lost in lost_lesions("s", lesions, kept)] == [0, 1]
+    assert [lesion.index for lesion in lost("s", lesions, kept)] == [0, 1]
 
 
 def test_a_lesion_between_two_kept_cells_is_lost() -> None:
     kept = cells_at((0, 0), (50, 50))
     lesions = boxes((50, 0, 60, 10), (20, 20, 40, 40), (5, 5, 55, 55))
-    assert [lost.index for lost in lost_lesions("s", lesions, kept)] == [0, 1]
+    assert [lesion.index for lesion in lost("s", lesions, kept)] == [0, 1]
 
 
 def test_without_kept_cells_every_lesion_is_lost() -> None:
-    assert len(lost_lesions("s", boxes((0, 0, 9, 9), (5, 5, 6, 6)), cells_at())) == 2
-    assert lost_lesions("s", boxes(), cells_at((0, 0))) == ()
+    assert len(lost("s", boxes((0, 0, 9, 9), (5, 5, 6, 6)), cells_at())) == 2
+    assert lost("s", boxes(), cells_at((0, 0))) == ()
+
+
+def test_where_the_cells_of_a_lesion_are_known_its_bounding_box_does_not_count() -> None:
+    # An L around the kept cell: its box meets the cell, its area does not.
+    cells = cells_at((0, 0), (10, 0), (20, 0))
+    lesions = replace(
+        boxes((0, 0, 30, 30), (0, 0, 30, 30), (0, 0, 30, 30)), cells=(np.array([0, 2]), np.array([1]), None)
+    )
+    kept = np.array([False, True, False])
+    assert [lesion.index for lesion in lost_lesions("s", lesions, cells, kept)] == [0]
 
 
 def test_lesions_check_their_arrays() -> None:
