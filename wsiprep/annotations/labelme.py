@@ -16,6 +16,7 @@ from wsiprep.annotations.json_source import Convert, JsonFile, read_json, shown
 from wsiprep.annotations.outlines import MAX_MASK_PX, mask_polygons
 from wsiprep.annotations.regions import SlideFrame
 from wsiprep.annotations.shapes import Mark, ParsedFile, Polygon, Shape, box_ring, ellipse_ring
+from wsiprep.guards.png import check_png
 
 _NO_AREA = {"point": "dots", "points": "point_sets", "line": "lines", "linestrip": "lines"}
 _AREAS = ("polygon", "rectangle", "circle", "mask")
@@ -128,6 +129,7 @@ def _picture(file: JsonFile, text: str, size: tuple[int, int], line: int) -> npt
         most = f"{size[0]} x {size[1]} px, as its points say, and at most {MAX_MASK_PX} pixels"
         raise file.error("a mask of another size", line, got=f"{found[0]} x {found[1]} px", expected=most)
     try:
+        check_png(data)
         picture = imagecodecs.png_decode(data)
     except (RuntimeError, ValueError) as error:
         raise file.error("a mask that cannot be decoded", line, got=str(error)[:80], expected="a whole PNG") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsiprep.errors import AnnotationError
+from wsiprep.guards import bmp, png
 
 MAX_PX = 1 << 28
 """Largest picture that is decoded whole; larger rasters are tiled TIFFs."""
@@ -20,7 +20,7 @@ MAX_PX = 1 << 28
 MAX_RATIO = 10_000
 """Declared pixels per stored byte that are believed."""
 
-PNG_MARK = b"\x89PNG\r\n\x1a\n"
+PNG_MARK = png.MARK
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _DECODER_ERRORS = (ValueError, RuntimeError, TypeError, MemoryError, OSError)
 
@@ -33,7 +33,10 @@ def read_png(data: bytes, path: Path) -> npt.NDArray[Any]:
     Raises:
         AnnotationError: damaged, truncated, too large, coloured or transparent.
     """
-    chunks = list(_chunks(data, path))
+    try:
+        chunks = list(png.chunks(data))
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
     if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         raise _damaged(path, "no header")
     width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
@@ -58,21 +61,6 @@ def read_png(data: bytes, path: Path) -> npt.NDArray[Any]:
     return one_channel(values, path)
 
 
-def _chunks(data: bytes, path: Path) -> Iterator[tuple[bytes, bytes]]:
-    place = len(PNG_MARK)
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        kind, body = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
-        check = data[place + 8 + length : place + 12 + length]
-        if len(check) != 4 or struct.unpack(">I", check)[0] != zlib.crc32(kind + body):
-            raise _damaged(path, f"chunk {kind!r} is cut short or its checksum is wrong")
-        yield kind, body
-        if kind == b"IEND":
-            return
-        place += 12 + length
-    raise _damaged(path, "it ends early")
-
-
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -83,20 +71,20 @@ def read_bmp(data: bytes, path: Path) -> npt.NDArray[Any]:
     Raises:
         AnnotationError: damaged, truncated, too large, coloured, or of another depth.
     """
-    if len(data) < 54:
-        raise _damaged(path, f"{len(data)} bytes")
-    width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    check_size(width, abs(height), len(data), path)
+    try:
+        width, height, bits, compression = bmp.bmp_size(data)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    check_size(width, height, len(data), path)
     if bits not in (8, 24) or compression:
         raise AnnotationError(
             "a BMP of this kind does not say its values", got=f"{bits} bits, compression {compression}",
             expected="8 bits with a palette", fix="save the mask as an 8-bit PNG", file=path,
         )  # fmt: skip
     try:
-        values = imagecodecs.bmp_decode(data, asrgb=False)
-    except _DECODER_ERRORS as error:
+        return one_channel(bmp.read_bmp(data).values, path)
+    except ValueError as error:
         raise _damaged(path, str(error)) from error
-    return one_channel(values, path)
 
 
 def check_size(width: int, height: int, stored_bytes: int, path: Path) -> None:

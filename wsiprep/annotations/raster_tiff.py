@@ -23,7 +23,8 @@ import tifffile
 from wsiprep.annotations.raster_pictures import one_channel
 from wsiprep.errors import AnnotationError, SlideError, SpacingError
 from wsiprep.geometry import Box, Size, Spacing
-from wsiprep.tiff_chain import check_chain
+from wsiprep.guards.lzw import decode_lzw
+from wsiprep.guards.tiff_chain import check_chain
 
 CACHE_BYTES = 64 * 2**20
 """Decoded tiles kept per open raster."""
@@ -279,7 +280,7 @@ def _unpacked(table: _Table, data: bytes, width: int, height: int) -> npt.NDArra
     if table.codec == "deflate":
         raw = imagecodecs.zlib_decode(data, out=expected)
     elif table.codec == "lzw":
-        raw = imagecodecs.lzw_decode(data, out=expected)
+        raw = decode_lzw(data, expected)
     elif table.codec == "packbits":
         raw = imagecodecs.packbits_decode(data, out=expected)
     elif table.codec == "lzma":

@@ -17,8 +17,8 @@ from wsiprep.datasets.findings import Finding
 from wsiprep.datasets.listing import Entry, Listing
 from wsiprep.datasets.patterns import composed
 from wsiprep.errors import SlideError
+from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.progress import Reporter
-from wsiprep.tiff_chain import check_chain
 
 BLOCK_BYTES = 1 << 22
 

@@ -8,13 +8,13 @@ import tokenize
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
 from wsiprep.errors import SlideError, UsageError
 from wsiprep.geometry import Box, Size
+from wsiprep.guards.bmp import bmp_size, read_bmp
 from wsiprep.slides.decode import DECODER_ERRORS
 from wsiprep.slides.image_backend import MAX_IMAGE_PX, PlainImage
 from wsiprep.slides.opened import OpenedSlide
@@ -24,7 +24,6 @@ from wsiprep.slides.protocol import (
     Level,
     Slide,
     SlideInfo,
-    composite_on_white,
     level_for,
 )
 from wsiprep.slides.tiff import TiledTiff
@@ -174,21 +173,17 @@ def _check_size(size: Size, stored_bytes: int, path: Path) -> None:
 
 
 def _bmp(data: bytes, path: Path) -> RGB:
-    if len(data) < 54:
-        raise _damaged(path, f"{len(data)} bytes")
-    width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    _check_size(Size(max(0, width), abs(height)), len(data), path)
-    if bits not in (8, 24, 32) or compression not in (0, 3):
-        raise SlideError("not an 8-bit BMP", got=f"{bits} bits, compression {compression}", file=path)
     try:
-        image = np.asarray(imagecodecs.bmp_decode(data, asrgb=True))
-    except DECODER_ERRORS as error:
+        width, height, bits, compression = bmp_size(data)
+        _check_size(Size(width, height), len(data), path)
+        if bits not in (8, 24) or compression:
+            raise SlideError(
+                "a BMP of this kind is not read", got=f"{bits} bits, compression {compression}",
+                expected="8 or 24 bits, uncompressed", fix="save the tile as PNG", file=path,
+            )  # fmt: skip
+        return read_bmp(data).rgb
+    except ValueError as error:
         raise _damaged(path, str(error)) from error
-    if image.shape[:2] != (abs(height), width) or image.dtype != np.uint8:
-        raise _damaged(path, f"decodes to {image.shape} {image.dtype}")
-    if image.ndim == 2:
-        return np.repeat(image[..., np.newaxis], 3, axis=2)
-    return composite_on_white(image) if image.shape[2] == 4 else np.ascontiguousarray(image)
 
 
 def _damaged(path: Path, what: str) -> SlideError:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
+from wsiprep.guards.lzw import decode_lzw
 from wsiprep.slides.protocol import RGB, composite_on_white
 
 JPEG = 7
@@ -120,7 +121,7 @@ def _lossless(pixels: PixelFormat, data: bytes, width_px: int, height_px: int) -
         case "deflate":
             raw = imagecodecs.zlib_decode(data, out=expected)
         case "lzw":
-            raw = imagecodecs.lzw_decode(data, out=expected)
+            raw = decode_lzw(data, expected)
         case "packbits":
             raw = imagecodecs.packbits_decode(data, out=expected)
         case _:

@@ -12,8 +12,8 @@ import numpy as np
 import tifffile
 
 from wsiprep.errors import SlideError
+from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.slides.companions import SeriesPart, mirax_parts, series_parts, vms_parts
-from wsiprep.tiff_chain import check_chain
 
 END_BYTES = 64 * 1024
 

@@ -15,6 +15,7 @@ import simplejpeg
 
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size
+from wsiprep.guards.png import check_png
 from wsiprep.slides.decode import DECODER_ERRORS, TileDamageError
 from wsiprep.slides.identity import slide_identity
 from wsiprep.slides.image_profile import exif_of, jpeg_profile, png_profile
@@ -128,6 +129,10 @@ def _png(data: bytes, path: Path) -> RGB:
         raise SlideError("not an 8-bit image", got="16 bits a sample", expected="8 bits", file=path)
     if _PNG_END not in data:
         raise TileDamageError("has no end: the file is truncated")
+    try:
+        check_png(data)
+    except ValueError as error:
+        raise TileDamageError(str(error)) from error
     image = np.asarray(imagecodecs.png_decode(data))
     if image.dtype != np.uint8 or image.shape[:2] != (height, width):
         raise SlideError(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from wsiprep.errors import SlideError, UsageError
+from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.slides.icc import InSrgb
 from wsiprep.slides.identity import is_url
 from wsiprep.slides.image_backend import SUFFIXES, PlainImage
 from wsiprep.slides.protocol import BackendRefusalError, ForeignLayoutError, Slide
 from wsiprep.slides.tiff import CACHE_BYTES, TiledTiff
-from wsiprep.tiff_chain import check_chain
 
 Icc = Literal["ignore", "srgb"]
 """What to do with a slide's ICC profile."""

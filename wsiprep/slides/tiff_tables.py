@@ -18,6 +18,7 @@ import tifffile
 
 from wsiprep.errors import SlideError
 from wsiprep.geometry import Size, Spacing, level_factors
+from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.slides.decode import PixelFormat
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
@@ -32,7 +33,6 @@ from wsiprep.slides.protocol import (
 )
 from wsiprep.slides.tiff_layouts import refuse_foreign
 from wsiprep.slides.tiff_pixels import pixel_format
-from wsiprep.tiff_chain import check_chain
 
 MAX_STRIP_BYTES = 2**28
 """A strip is decoded whole; beyond this one strip is an untiled slide in disguise."""

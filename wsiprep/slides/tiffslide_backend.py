@@ -21,6 +21,7 @@ import tiffslide
 
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size
+from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.slides.decode import JP2K_YCBCR, JPEG, TileDamageError
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS, is_url, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
@@ -38,7 +39,6 @@ from wsiprep.slides.protocol import (
     level_for,
 )
 from wsiprep.slides.tiff_layouts import vendor_layout
-from wsiprep.tiff_chain import check_chain
 
 _OPEN_ERRORS = (*TIFF_PARSE_ERRORS, OSError, ImportError, StopIteration, SyntaxError)
 """SyntaxError is what damaged XML ends in, StopIteration missing fields of Philips'."""

@@ -16,7 +16,7 @@ import tifffile
 
 from wsiprep.errors import SlideError, TissueError
 from wsiprep.geometry import Size
-from wsiprep.tiff_chain import check_chain
+from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.tissue.mask import BoolPlane, TissueMask
 
 MAX_PX = 1 << 28

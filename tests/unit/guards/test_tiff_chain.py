@@ -7,9 +7,9 @@ import struct
 
 import pytest
 
-from wsiprep import tiff_chain
 from wsiprep.errors import SlideError
-from wsiprep.tiff_chain import check_chain
+from wsiprep.guards import tiff_chain
+from wsiprep.guards.tiff_chain import check_chain
 
 ENTRY = {"classic": 12, "big": 20, "ndpi": 12}
 
