@@ -16,8 +16,12 @@ import tifffile
 
 from wsiprep.errors import SlideError, TissueError
 from wsiprep.geometry import Size
+from wsiprep.guards.lzw import check_codes
 from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.tissue.mask import BoolPlane, TissueMask
+
+_LZW = 5
+"""Compression tag of TIFF."""
 
 MAX_PX = 1 << 28
 """Largest picture that is decoded (256 MB a channel)."""
@@ -65,14 +69,30 @@ def _read_tiff(path: Path, plane: Size) -> BoolPlane:
             check_chain(stream, path)
         with tifffile.TiffFile(path) as tiff:
             level = _level_for(tiff, plane, path)
+            _check_lzw(tiff, level)
             picture = level.asarray()
     except SlideError as error:
         raise TissueError("the given tissue mask is damaged", got=error.message, file=path) from error
-    except (OSError, tifffile.TiffFileError, ValueError) as error:
+    except (OSError, tifffile.TiffFileError, ValueError, RuntimeError) as error:
         raise TissueError("the given tissue mask cannot be read", got=error, file=path) from error
     if picture.ndim not in (2, 3):
         raise TissueError("the given tissue mask is not a plane", got=picture.shape, file=path)
     return _not_zero(picture)
+
+
+def _check_lzw(tiff: Any, level: Any) -> None:
+    """Refuse LZW tiles with undefined codes, which the decoder does not survive.
+
+    Raises:
+        ValueError: where and why.
+    """
+    for page in level.pages:
+        if page is None or int(page.compression) != _LZW:
+            continue
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            if count:
+                tiff.filehandle.seek(offset)
+                check_codes(tiff.filehandle.read(count))
 
 
 def _level_for(tiff: Any, plane: Size, path: Path) -> Any:

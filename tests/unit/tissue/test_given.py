@@ -182,3 +182,23 @@ def test_stacks_and_giants_are_refused(tmp_path, monkeypatch):
 def test_a_slide_without_pixels_is_refused(tmp_path):
     with pytest.raises(TissueError):
         read_given(tmp_path / "m.png", Size(0, 10), 10)
+
+
+def test_damaged_lzw_tiles_are_refused_before_they_are_decoded(tmp_path):
+    fine = (np.random.default_rng(1).random((256, 256)) > 0.5).astype(np.uint8)
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, fine, compression="lzw", tile=(64, 64))
+    size = Size(256, 256)
+    assert (read_given(path, size, 1).mask == (fine > 0)).all()
+    with tifffile.TiffFile(path) as tif:
+        offset, count = tif.pages[0].dataoffsets[3], tif.pages[0].databytecounts[3]
+    data = bytearray(path.read_bytes())
+    for stream, said in {
+        b"\x80\x7f\xff": "LZW code 511",
+        b"\x80" + np.random.default_rng(2).bytes(count - 1): "",
+    }.items():
+        data[offset : offset + count] = stream.ljust(count, b"\0")
+        path.write_bytes(bytes(data))
+        with pytest.raises(TissueError, match="cannot be read") as caught:
+            read_given(path, size, 1)
+        assert said in str(caught.value)
