@@ -25,8 +25,7 @@ from wsiprep.slides.collections import TileCollection, TileInfo, open_collection
 from wsiprep.stages.cells import cells_of, grid_at, grid_of
 from wsiprep.stages.labels import labels_digest
 from wsiprep.stages.pictures import jpeg_bytes, sheet_of
-from wsiprep.stages.records import candidates_table, pixels_of, row_record
-from wsiprep.stages.revisions import REVISION
+from wsiprep.stages.records import candidates_table, pixels_of, record_head
 from wsiprep.stages.scale import SlideScale, slide_scale
 from wsiprep.stages.tables import table_bytes
 from wsiprep.stages.tiles import SurveyedTile, annotation_place, labels_of_tile, tiles_table
@@ -83,15 +82,9 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
         write_bytes(folder.colours, colours.save())
     tiles = _tiles_record(collection, found)
     _say_left_out(tiles, row, reporter)
-    record = {
-        "revision": REVISION["survey"],
-        "slide_id": row.slide_id,
-        "raw_id": row.raw_id,
-        "state": "surveyed",
+    record = record_head(row, "surveyed") | {
         "error": None,
-        "row": row_record(row),
         "row_digest": row.survey_digest(),
-        "source": row.source,
         "identity": collection.identity,
         "size": None,
         "tiles": tiles,

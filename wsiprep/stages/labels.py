@@ -47,6 +47,7 @@ class SlideLabels:
     Attributes:
         source: the labels.
         annotations: the outlines; none for rasters, but their counts.
+        regions_bytes: regions.geojson.
         digest: of what decides the masks: sha256 of regions.geojson, or ``labels_digest`` of the raster.
         kind: ``vectors`` or ``raster``.
         facts: more for the record: layers, agreement.
@@ -56,6 +57,7 @@ class SlideLabels:
 
     source: LabelSource
     annotations: AnnotationSet
+    regions_bytes: bytes
     digest: str
     kind: str = VECTORS
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -87,7 +89,7 @@ def labels_of_slide(row: SlideRow, recipe: Recipe, info: SlideInfo, folder: Slid
     source = LabelMap(annotations.regions, recipe.labels, row.annotation_state, info.size)
     data = write_regions(annotations, recipe.labels)
     changes = None if folder is None else _changes(folder, annotations, data, row, recipe, frame)
-    return SlideLabels(source, annotations, hashlib.sha256(data).hexdigest(), VECTORS, facts, changes)
+    return SlideLabels(source, annotations, data, hashlib.sha256(data).hexdigest(), VECTORS, facts, changes)
 
 
 def packed_labels(
@@ -175,8 +177,9 @@ def _raster(row: SlideRow, recipe: Recipe, frame: SlideFrame) -> SlideLabels:
         )  # fmt: skip
     path = Path(str(row.annotation))
     source = open_raster(path, recipe, frame, row.annotation_state)
-    counts = dict(source.counts)
-    return SlideLabels(source, AnnotationSet((), counts), labels_digest(path, recipe), RASTER)
+    annotations = AnnotationSet((), dict(source.counts))
+    data = write_regions(annotations, recipe.labels)
+    return SlideLabels(source, annotations, data, labels_digest(path, recipe), RASTER)
 
 
 def _layered(row: SlideRow, recipe: Recipe, frame: SlideFrame) -> tuple[AnnotationSet, dict[str, Any]]:

@@ -12,6 +12,7 @@ from wsiprep.annotations import Fractions
 from wsiprep.config import Recipe
 from wsiprep.manifest import SlideRow
 from wsiprep.patches import Cells
+from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.tables import column
 
 
@@ -33,6 +34,18 @@ def row_record(row: SlideRow) -> dict[str, Any]:
         "corrections": list(row.correction_refs),
         "annotators": [list(pair) for pair in row.annotator_refs],
         "extra": dict(row.extra),
+    }
+
+
+def record_head(row: SlideRow, state: str) -> dict[str, Any]:
+    """What every record of survey begins with, whatever became of the row."""
+    return {
+        "revision": REVISION["survey"],
+        "slide_id": row.slide_id,
+        "raw_id": row.raw_id,
+        "state": state,
+        "row": row_record(row),
+        "source": row.source,
     }
 
 

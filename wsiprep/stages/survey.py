@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsiprep.annotations import write_regions
 from wsiprep.annotations.compare import Changes
 from wsiprep.artifacts import DatasetTree, write_bytes, write_json
 from wsiprep.config import Recipe
@@ -34,8 +33,7 @@ from wsiprep.stages.labels import labels_of_slide
 from wsiprep.stages.lesions import lesion_rows
 from wsiprep.stages.overview import Overview, picture_of
 from wsiprep.stages.pictures import jpeg_bytes
-from wsiprep.stages.records import candidates_table, pixels_of, row_record
-from wsiprep.stages.revisions import REVISION
+from wsiprep.stages.records import candidates_table, pixels_of, record_head
 from wsiprep.stages.scale import SlideScale, slide_scale
 from wsiprep.stages.tables import table_bytes
 from wsiprep.stain import ColourHistogram, glass_colour, histogram
@@ -80,7 +78,7 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
         colours = _colours(row, reader, cells, shares, recipe) if recipe.stain.method != "none" else None
         source = _pixel_source(reader, cells)
     folder = tree.slide(row.slide_id)
-    write_bytes(folder.regions, write_regions(labels.annotations, recipe.labels))
+    write_bytes(folder.regions, labels.regions_bytes)
     write_bytes(folder.tissue, write_mask(tissue))
     write_bytes(folder.overview, jpeg_bytes(picture.image))
     write_bytes(folder.candidates, table_bytes(candidates_table(cells, shares, fractions)))
@@ -119,15 +117,7 @@ def survey_or_record(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter:
         return survey(row, recipe, tree, reporter)
     except DataError as error:
         reporter.say(str(error), level="error", slide=row.slide_id)
-        record = {
-            "revision": REVISION["survey"],
-            "slide_id": row.slide_id,
-            "raw_id": row.raw_id,
-            "state": "failed",
-            "error": {"code": error.code, "message": str(error)},
-            "row": row_record(row),
-            "source": row.source,
-        }
+        record = record_head(row, "failed") | {"error": {"code": error.code, "message": str(error)}}
         write_json(tree.slide(row.slide_id).record, record)
         return record
 
@@ -199,15 +189,9 @@ def _colours(
 
 def _record(row: SlideRow, slide: Slide, scale: SlideScale, source: PixelSource, cells: Cells) -> dict[str, Any]:
     info = slide.info
-    return {
-        "revision": REVISION["survey"],
-        "slide_id": row.slide_id,
-        "raw_id": row.raw_id,
-        "state": "surveyed",
+    return record_head(row, "surveyed") | {
         "error": None,
-        "row": row_record(row),
         "row_digest": row.survey_digest(),
-        "source": row.source,
         "identity": info.identity,
         "size": {"width_px": info.size.width_px, "height_px": info.size.height_px},
         "levels": [
