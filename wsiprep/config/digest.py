@@ -39,7 +39,7 @@ def survey_digest(recipe: Recipe) -> str:
         "labels", "downsample", "spacing_um", "expect_um", "pixels", "resample", "icc", "backend", "annotations",
         "collection", "tissue",
     }  # fmt: skip
-    cells = {"kind", "patch_size_px", "stride_px", "edge", "origin", "aspect", "anchor", "outside_roi"}
+    cells = {"kind", "patch_size_px", "stride_px", "edge", "origin", "aspect", "anchor"}
     sampling = recipe.sampling.model_dump(mode="json", include=cells)
     stain = {"fit": recipe.stain.method != "none", "sample_cells": recipe.stain.sample_cells}
     return digest_of([recipe.model_dump(mode="json", include=parts), _sources(recipe), sampling, stain])
