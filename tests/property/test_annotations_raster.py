@@ -11,9 +11,9 @@ import pytest
 import shapely
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from planes import plane_coverage
 
 from wsiprep.annotations.edges import from_geometries
-from wsiprep.annotations.rasterise import plane_coverage
 from wsiprep.annotations.repair import repair_ring
 from wsiprep.geometry import Box
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsiprep.annotations.edges import EdgeTable, Floats, Ints
-from wsiprep.geometry import Box, PixelGrid
+from wsiprep.geometry import PixelGrid
 
 MAX_STRIP_PX = 1 << 22
 """Pixels rasterised at once; larger grids are done in strips of rows."""
@@ -84,13 +84,6 @@ def covered_rows(edges: EdgeTable, grid: PixelGrid) -> tuple[slice, npt.NDArray[
     for top in range(0, len(covered), step):
         _cover_strip(edges, across, down, first + top, covered[top : top + step])
     return slice(first, last), covered
-
-
-def plane_coverage(edges: EdgeTable, box: Box, downsample: int) -> npt.NDArray[np.bool_]:
-    """As ``coverage`` for a box of the plane at an integer downsample; empty boxes are allowed."""
-    if box.area_px == 0:
-        return np.zeros((box.height_px, box.width_px), dtype=bool)
-    return coverage(edges, PixelGrid.of_plane(box, downsample))
 
 
 def _cover_strip(edges: EdgeTable, across: Axis, down: Axis, top: int, out: npt.NDArray[np.bool_]) -> None:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
+
+from wsiprep.guards.png import chunks
 
 MAX_PROFILE_BYTES = 2**24
 """A longer profile is not believed."""
 
 _APP1, _APP2, _SCAN = 0xE1, 0xE2, 0xDA
 _ICC = b"ICC_PROFILE\0"
-_PNG_SIGNATURE_BYTES = 8
 
 
 def png_profile(data: bytes) -> bytes | None:
     """The profile of a PNG, None where there is none or it cannot be unpacked."""
-    at = _PNG_SIGNATURE_BYTES
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"iCCP":
-            # A name, a zero, the method (0: deflate), then the stream.
-            packed = data[at + 8 : at + 8 + length].partition(b"\0")[2]
-            return _unpacked(packed[1:]) if packed[:1] == b"\0" else None
-        if kind == b"IDAT":
-            return None
-        at += length + 12
+    with suppress(ValueError):
+        for kind, body in chunks(data):
+            if kind == b"iCCP":
+                # A name, a zero, the method (0: deflate), then the stream.
+                packed = body.partition(b"\0")[2]
+                return _unpacked(packed[1:]) if packed[:1] == b"\0" else None
+            if kind == b"IDAT":
+                return None
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes_if_changed
-from wsiprep.config import Recipe, SourceOverride, load_recipe, recipe_digest, recipe_from_mapping
+from wsiprep.config import Recipe, load_recipe, recipe_digest, recipe_from_mapping
 from wsiprep.errors import ManifestError, UsageError
 from wsiprep.manifest import SlideRow, read_manifest
 
@@ -30,13 +30,10 @@ def rows_of(recipe: Recipe, recipe_path: Path | None, manifest: Path | None) -> 
     if manifest is None:
         for name, source in own.items():
             path = base / str(source.manifest)
-            rows += [_of_source(row, name, path) for row in _source_rows(recipe, source, path)]
+            found = read_manifest(path, source.data_root or recipe.data_root, recipe.confined)
+            rows += [_of_source(row, name, path) for row in found]
     _require_different_ids(rows)
     return tuple(rows)
-
-
-def _source_rows(recipe: Recipe, source: SourceOverride, path: Path) -> tuple[SlideRow, ...]:
-    return read_manifest(path, source.data_root or recipe.data_root, recipe.confined)
 
 
 def _with_known_sources(rows: Iterable[SlideRow], recipe: Recipe, manifest: Path) -> list[SlideRow]:

@@ -7,10 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import shapely
+from planes import plane_coverage
 
 from wsiprep.annotations import rasterise
 from wsiprep.annotations.edges import from_geometries
-from wsiprep.annotations.rasterise import Axis, plane_coverage
+from wsiprep.annotations.rasterise import Axis
 from wsiprep.geometry import Box
 
 WHOLE = Box(0, 0, 40, 30)

@@ -83,7 +83,7 @@ def test_what_follows_the_end_is_not_looked_at_and_a_cut_stream_passes_to_the_de
 
 
 def test_random_streams_are_refused_or_decoded() -> None:
-    """Without the check, streams like these end the process within some thousand tries."""
+    """Without the check, streams like these end the process within 20,000 tries."""
     rng = np.random.default_rng(3)
     whole = imagecodecs.lzw_encode(rng.integers(0, 3, 4096).astype(np.uint8).tobytes())
     outcomes = {"decoded": 0, "refused": 0}
