@@ -161,6 +161,24 @@ def test_the_filled_area_is_within_the_outline_of_the_true_one(points):
     assert abs(filled - polygon.area) <= band
 
 
+@given(any_ring, st.tuples(*[st.tuples(quarters, quarters)] * 4), cuts(24), cuts(24), st.sampled_from((1, 2, 3)))
+def test_with_a_hole_area_is_within_the_bound_and_tiles_sum_to_the_whole(inner, margins, columns, rows, downsample):
+    (a, b), (c, d), (e, f), (g, h) = margins
+    hole = star_shaped(inner)
+    assume(hole.is_valid and hole.area > 0)
+    polygon = shapely.Polygon([(-a, -b), (14 + c, -d), (14 + e, 14 + f), (-g, 14 + h)], [hole.exterior.coords])
+    assert polygon.is_valid
+    table = from_geometries([polygon])
+    whole = plane_coverage(table, Box(-5, -5, 24, 24), downsample)
+    # Each ring has a band of half a pixel's diagonal on both sides, and round ends.
+    band = polygon.length * downsample * math.sqrt(2) + 2 * downsample**2 * math.pi / 2
+    assert abs(int(whole.sum()) * downsample**2 - polygon.area) <= band
+    for top, bottom in itertools.pairwise(rows):
+        for left, right in itertools.pairwise(columns):
+            tile = plane_coverage(table, Box(left - 5, top - 5, right - left, bottom - top), downsample)
+            assert (tile == whole[top:bottom, left:right]).all()
+
+
 @pytest.mark.parametrize("downsample", [1, 2, 4])
 def test_a_large_ragged_outline_agrees_with_rational_arithmetic_on_its_edge(downsample):
     state, points = 12345, []
