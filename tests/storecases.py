@@ -56,6 +56,8 @@ def row(number: int, **changes: Any) -> dict[str, Any]:
         "spacing_um": 0.972,
         "source_level": 2,
         "from_stored": True,
+        "dct_factor": 1,
+        "stain_origin": None,
         "tumour_fraction": 0.25,
         "stroma_fraction": 0.125,
         "annotated_fraction": 1.0,

@@ -50,6 +50,8 @@ def patches(count: int, seed: int, *, annotated: bool = True) -> Iterator[PatchR
             "spacing_um": 0.972,
             "source_level": 2,
             "from_stored": True,
+            "dct_factor": 1,
+            "stain_origin": None,
             "tumour_fraction": float(inside.mean()),
             "annotated_fraction": 1.0,
             "tissue_fraction": 1.0,

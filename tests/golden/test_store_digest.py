@@ -16,7 +16,7 @@ BUMP = (
 )
 
 CODECS = ("zstd", "blosc-lz4", "none")
-SHARD_DIGEST = "47ad3c88dff8f9be44d15134184c8f8db21bb62071d41d3433f546597f8231d0"
+SHARD_DIGEST = "985b77628df59673e0126e8e109be0b0fd0a61467f6eef979d8c5975b711ec1f"
 FILES = {
     "image/c.0.0.0.0": "80c865778a0d2c1cbcb3416750a6e74a",
     "image/c.1.0.0.0": "b014380204701d1f42f93412903672c5",
@@ -24,10 +24,10 @@ FILES = {
     "mask/c.0.0.0": "b0a8ad696121f56c8c7b872b902b9d4d",
     "mask/c.1.0.0": "cacfe521fa4e8538597198c01beb43b8",
     "mask/zarr.json": "e2a17f93afd1b43e9412cb376c20fbde",
-    "zarr.json": "c753047535444b8fe1ffe3e4fe0f3f27",
+    "zarr.json": "aa987fb2b2c439b4ce2cbbda214c090c",
 }
-PIXELS_DIGEST = "bd15d068e1760c359ca9aa2254abace99110126e6e288f8e3b689e288591ba69"
-DATASET_DIGEST = "6e2a717c9bc7244e522d2e77c343e532b4e46305c3456a4494a5211d3513f9ea"
+PIXELS_DIGEST = "273db4639349b19a95a0deb4e4ae400fbb540a4a7dcf9a9c51cfc6c265124ae3"
+DATASET_DIGEST = "df19b2d69a964600576b30715ae516987e304c6947aa94f2d1cf9a03154613d8"
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -47,7 +47,7 @@ def test_dataset_digests(tmp_path: Path) -> None:
     record = cases.sealed(tmp_path)
     index = Dataset(tmp_path).index
     places = zip(*(index[c].to_pylist() for c in ("slide_id", "row", "split", "fold")), strict=True)
-    assert record["schema_version"] == SCHEMA_VERSION == 2
+    assert record["schema_version"] == SCHEMA_VERSION == 3
     assert record["pixels_digest"] == PIXELS_DIGEST, BUMP
     # Not the record's own, which has the recipe's digest in it and moves with every new key of recipes.
     assert dataset_digest(PIXELS_DIGEST, "0" * 64, places) == DATASET_DIGEST, BUMP

@@ -36,8 +36,8 @@ def _sources(recipe: Recipe) -> dict[str, Any]:
 def survey_digest(recipe: Recipe) -> str:
     """Digest of the parts that ``survey`` reads, so that a new split or keep rule surveys nothing again."""
     parts = {
-        "labels", "downsample", "spacing_um", "expect_um", "pixels", "resample", "icc", "backend", "annotations",
-        "collection", "tissue",
+        "labels", "downsample", "spacing_um", "expect_um", "pixels", "resample", "icc", "decode", "backend",
+        "annotations", "collection", "tissue",
     }  # fmt: skip
     cells = {"kind", "patch_size_px", "stride_px", "edge", "origin", "aspect", "anchor"}
     sampling = recipe.sampling.model_dump(mode="json", include=cells)
@@ -54,7 +54,8 @@ def plan_digest(recipe: Recipe) -> str:
 def pack_digest(recipe: Recipe) -> str:
     """Digest of the parts that ``pack`` reads beside its slice of the plan."""
     parts = {
-        "labels", "pixels", "resample", "icc", "backend", "stain", "store", "synthetic", "max_damaged", "collection",
+        "labels", "pixels", "resample", "icc", "decode", "backend", "stain", "store", "synthetic", "max_damaged",
+        "collection",
     }  # fmt: skip
     size = recipe.sampling.model_dump(mode="json", include={"patch_size_px", "edge", "pad", "outside_roi"})
     size["instances"] = recipe.annotations.instances

@@ -160,14 +160,48 @@ class Keep(Section):
 
 
 class Stain(Section):
-    """Stain normalisation, fitted once a slide."""
+    """Stain normalisation."""
 
-    method: Literal["none", "macenko", "vahadane"] = "none"
-    target: Literal["reference", "cohort"] = Field(
-        "reference", description="reference: the built-in matrix; cohort: fitted on the slides of the train split"
+    method: Literal["none", "macenko", "vahadane", "ramakrishnan", "reinhard", "hematoxylin"] = Field(
+        "none",
+        description="vahadane, macenko, ramakrishnan (fast Vahadane: a median of regions); reinhard (moments of the "
+        "colours); hematoxylin (vahadane's vectors, haematoxylin alone drawn again)",
+    )
+    when: Literal["pack", "load"] = Field(
+        "pack", description="load: the shard keeps the scanned pixels and the fit beside them; loaders normalise"
+    )
+    per: Literal["slide", "patch"] = Field(
+        "slide", description="one fit a slide, or one a patch (seams between neighbours: for results of old papers)"
+    )
+    target: Literal["reference", "cohort", "image", "slide"] = Field(
+        "reference",
+        description="reference: the built-in matrix; cohort: fitted on the slides of the train split; image: "
+        "fitted on target_image; slide: the fit of target_slide",
+    )
+    target_image: str | None = Field(None, description="PNG, JPEG or TIFF with the wanted look, relative to the recipe")
+    target_slide: str | None = Field(None, description="slide_id whose look the others get")
+    backend: Literal["wsiprep", "staintools"] = Field(
+        "wsiprep",
+        description="staintools: that library's own fits and maps (extra bench), for old results",
     )
     sample_cells: int = Field(12, ge=1, le=256, description="tissue cells read at full resolution for the fit")
     min_tissue_px: int = Field(20_000, ge=1, description="fewer stained pixels fall back: cohort, then reference")
+
+    @model_validator(mode="after")
+    def _whole_target(self) -> Self:
+        for kind, value in (("image", self.target_image), ("slide", self.target_slide)):
+            if (self.target == kind) != (value is not None):
+                raise ValueError(f"target: {kind} and target_{kind} belong together")
+        return self
+
+    @model_validator(mode="after")
+    def _within_staintools(self) -> Self:
+        if self.backend == "staintools":
+            if self.method not in ("none", "macenko", "vahadane", "reinhard"):
+                raise ValueError(f"staintools has no {self.method}")
+            if self.when == "load":
+                raise ValueError("backend: staintools needs when: pack")
+        return self
 
 
 class Split(Section):
@@ -196,8 +230,13 @@ class Split(Section):
 class Store(Section):
     """How shards are stored."""
 
-    codec: Literal["zstd", "blosc-lz4", "none"] = Field("zstd", description="always with a checksum on each chunk")
+    codec: Literal["zstd", "blosc-lz4", "none", "jpegxl", "jpeg"] = Field(
+        "zstd",
+        description="always with a checksum on each chunk; jpegxl (lossless) and jpeg (not) hold images, masks are "
+        "zstd then, and readers other than wsiprep need its codec",
+    )
     zstd_level: int = Field(1, ge=-7, le=22)
+    jpeg_quality: int = Field(95, ge=50, le=100, description="of codec jpeg, with 4:4:4 chroma")
     patches_per_shard_file: int = Field(64, ge=1, le=4096)
 
 
@@ -312,6 +351,11 @@ class Recipe(Section):
     )
     max_damaged: Fraction = Field(
         0.05, description="share of a slide's cells that may be undecodable (left out, listed) before the slide fails"
+    )
+    decode: Literal["exact", "dct"] = Field(
+        "exact",
+        description="where the wanted level is missing: exact, the area mean of level 0; dct, JPEG tiles are made "
+        "smaller while they are decoded (about twice as fast, not the same pixels), recorded per patch",
     )
     mix_pixels: bool = Field(False, description="allow stored levels and area means in one dataset")
     backend: Literal["auto", "tiff", "openslide", "tiffslide", "image"] = Field("auto", description="slide reader")

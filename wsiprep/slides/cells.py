@@ -29,10 +29,12 @@ class PixelSource:
     Attributes:
         source_level: index of the level that is read.
         from_stored: True where the pixels are that level's as stored, False where they are computed.
+        dct_factor: how much its JPEG tiles were reduced while they were decoded; 1 is not at all.
     """
 
     source_level: int
     from_stored: bool
+    dct_factor: int = 1
 
 
 class PatchReader:

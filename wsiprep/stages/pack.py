@@ -78,10 +78,11 @@ class _Source:
             raw = reader.read(grid, fill)
         except DamagedRegionError as error:
             return DamagedPatch(name, cell["x_lv0"], cell["y_lv0"], str(error.got or error.message)), None
-        image = raw
+        image, stain_origin = raw, None
         # A slide whose stains are nobody's own is kept as it is; its receipt and the report say so.
         if self.source_fit is not None and self.target_fit is not None and self.source_fit.origin != "reference":
             image = normalise(raw, self.source_fit, self.target_fit)
+            stain_origin = self.source_fit.origin
         mask = labels.mask(grid)
         inside = labels.inside_roi(grid) if self.recipe.sampling.outside_roi == "pad" else None
         if inside is not None:
@@ -95,6 +96,8 @@ class _Source:
             "spacing_um": self.scene.spacing_um(cell["tile"]) * grid.scale_x,
             "source_level": found.source_level,
             "from_stored": found.from_stored,
+            "dct_factor": found.dct_factor,
+            "stain_origin": stain_origin,
         }
         record = PatchRecord(image=image, mask=mask, row=row, instance=instance)
         return record, SheetItem(image, raw, mask) if number in self.preview else None

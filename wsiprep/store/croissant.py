@@ -33,6 +33,8 @@ _MEANINGS = {
     "spacing_um": "micrometres per pixel of the patch",
     "source_level": "pyramid level that was read",
     "from_stored": "whether the pixels are a stored level of the pyramid and not an area mean",
+    "dct_factor": "how much JPEG tiles were reduced while they were decoded, 1 for not at all",
+    "stain_origin": "whose stains the patch was taken to have when it was normalised",
     "annotated_fraction": "share of the cell's area that is annotated",
     "tissue_fraction": "share of the cell's area that is tissue",
     "ignore_px": "mask pixels that are not annotated",

@@ -24,7 +24,7 @@ import pyarrow as pa
 from wsiprep.config import IGNORE
 from wsiprep.store.codecs import ChunkCodec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 IMAGE, MASK, INSTANCE = "image", "mask", "instance"
 CHANNELS = ("r", "g", "b")
@@ -104,7 +104,9 @@ def place_columns() -> list[pa.Field]:
     """Columns of a patch that ``pack`` is given: where it lies.
 
     Pixel (i, j) of the patch covers level-0 pixels from ``x_lv0 + i scale`` and ``y_lv0 + j scale_y`` on, where
-    ``scale`` is ``width_lv0`` over the patch's side; ``tile`` names the tile of a collection.
+    ``scale`` is ``width_lv0`` over the patch's side; ``tile`` names the tile of a collection. ``dct_factor`` is how
+    much JPEG tiles were reduced while decoding (1: not at all). ``stain_origin`` says whose stains the patch was
+    taken to have when it was normalised (``patch``, ``slide``, ``cohort``), null where it was not.
     """
     return [
         pa.field("tile", pa.string()),
@@ -117,6 +119,8 @@ def place_columns() -> list[pa.Field]:
         pa.field("spacing_um", pa.float64(), nullable=False),
         pa.field("source_level", pa.int32()),
         pa.field("from_stored", pa.bool_(), nullable=False),
+        pa.field("dct_factor", pa.int32(), nullable=False),
+        pa.field("stain_origin", pa.string()),
     ]
 
 
