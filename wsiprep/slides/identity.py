@@ -42,7 +42,7 @@ def slide_identity(path: str | Path) -> str:
     """
     try:
         if is_url(path):
-            import fsspec  # type: ignore[import-untyped]
+            import fsspec
 
             with fsspec.open(str(path), "rb") as remote:
                 return _fingerprint(cast(BinaryIO, remote), None)

@@ -214,7 +214,7 @@ class ViaTiffSlide(OpenedSlide):
 
 
 def _check_remote(url: str) -> None:
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     with fsspec.open(url, "rb") as handle:
         check_chain(cast(BinaryIO, handle), url)
