@@ -27,7 +27,8 @@ from wsiprep.errors import StoreError
 
 blosc.use_threads = False
 
-CodecName = Literal["zstd", "blosc-lz4", "none"]
+CodecName = Literal["zstd", "blosc-lz4", "none", "jpegxl", "jpeg"]
+_IMAGE_CODECS = frozenset({"jpegxl", "jpeg"})
 _BLOSC = {"typesize": 1, "cname": "lz4", "clevel": 5, "shuffle": "noshuffle", "blocksize": 0}
 _CRC_BYTES = 4
 
@@ -55,13 +56,25 @@ class ChunkCodec:
     Attributes:
         name: as in the recipe.
         level: zstd level; without meaning for the others.
+        quality: of codec jpeg, 0 to 100; without meaning for the others.
     """
 
     name: CodecName = "zstd"
     level: int = 1
+    quality: int = 95
+
+    def for_array(self, patch_shape: Sequence[int]) -> ChunkCodec:
+        """The codec for one array of a shard: masks and instances are zstd where images are JPEG (XL).
+
+        Args:
+            patch_shape: shape of one patch, (H, W, 3) of an image.
+        """
+        return self if len(patch_shape) == 3 or self.name not in _IMAGE_CODECS else ChunkCodec("zstd", self.level)
 
     def metadata(self, dtype: np.dtype[Any]) -> list[dict[str, Any]]:
         """The chain as it stands in ``zarr.json``."""
+        if self.name in _IMAGE_CODECS:
+            raise NotImplementedError(self.name)
         first: dict[str, Any] = {"name": "bytes"}
         if dtype.itemsize > 1:
             first["configuration"] = {"endian": "little"}
