@@ -5,7 +5,7 @@ from wsiprep.stain.density import WHITE, White
 from wsiprep.stain.fit import REASONS, fit, fit_or_fallback
 from wsiprep.stain.glass import Glass, glass_colour
 from wsiprep.stain.histogram import ColourHistogram, histogram
-from wsiprep.stain.model import StainFit
+from wsiprep.stain.model import Fit, ReinhardFit, StainFit, fit_from_dict, stain_of
 from wsiprep.stain.normalise import normalise
 from wsiprep.stain.reference import REFERENCE
 
@@ -14,15 +14,19 @@ __all__ = [
     "REFERENCE",
     "WHITE",
     "ColourHistogram",
+    "Fit",
     "Glass",
+    "ReinhardFit",
     "StainFit",
     "White",
     "fit",
     "fit_cohort",
+    "fit_from_dict",
     "fit_or_fallback",
     "glass_colour",
     "histogram",
     "merge_cohort",
     "normalise",
     "seen_on_white",
+    "stain_of",
 ]

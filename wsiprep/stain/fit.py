@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast, get_args
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from wsiprep.stain.density import WHITE, Floats, White, is_tissue, optical_densi
 from wsiprep.stain.histogram import ColourHistogram
 from wsiprep.stain.lasso import concentrations
 from wsiprep.stain.macenko import macenko_matrix
-from wsiprep.stain.model import OK, Method, StainFit
+from wsiprep.stain.model import OK, StainFit, TwoStains
 from wsiprep.stain.reference import REFERENCE
 from wsiprep.stain.vahadane import vahadane_matrix
 
@@ -103,10 +103,10 @@ def fit_or_fallback(
     return replace(stand_in, status=result.reason, diagnostics=result.diagnostics, white=white)
 
 
-def _method(name: str) -> Method:
-    if name not in get_args(Method):
-        raise UsageError("unknown stain method", got=name, expected=" or ".join(get_args(Method)))
-    return cast(Method, name)
+def _method(name: str) -> TwoStains:
+    if name not in MIN_ANGLE_DEG:
+        raise UsageError("unknown stain method", got=name, expected=" or ".join(MIN_ANGLE_DEG))
+    return cast(TwoStains, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class _Colours:
         return float(self.counts[part].sum())
 
 
-def _attempt(hist: ColourHistogram, method: Method, min_tissue_px: int, white: White) -> StainFit | _Refusal:
+def _attempt(hist: ColourHistogram, method: TwoStains, min_tissue_px: int, white: White) -> StainFit | _Refusal:
     colours = _Colours.of(hist, white)
     diagnostics = {"total_px": float(hist.total_px), "tissue_px": colours.total(colours.tissue)}
     reason = _refused_colours(colours, min_tissue_px, diagnostics)
@@ -167,7 +167,7 @@ def _grey_share(density: Floats, counts: npt.NDArray[np.int64]) -> float:
     return float(counts[chroma < GREY_CHROMA].sum() / counts.sum())
 
 
-def _matrix(density: Floats, counts: npt.NDArray[np.int64], method: Method, diagnostics: dict[str, float]) -> Floats:
+def _matrix(density: Floats, counts: npt.NDArray[np.int64], method: TwoStains, diagnostics: dict[str, float]) -> Floats:
     if method == "macenko":
         return macenko_matrix(density, counts)
     found = vahadane_matrix(density, counts)
@@ -176,7 +176,7 @@ def _matrix(density: Floats, counts: npt.NDArray[np.int64], method: Method, diag
     return found.matrix
 
 
-def _refused_vectors(matrix: Floats, method: Method, diagnostics: dict[str, float]) -> str:
+def _refused_vectors(matrix: Floats, method: TwoStains, diagnostics: dict[str, float]) -> str:
     cosine = float(np.clip(matrix[0] @ matrix[1], -1, 1))
     angle = float(np.degrees(np.arccos(cosine)))
     diagnostics["angle_deg"] = angle

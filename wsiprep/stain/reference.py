@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsiprep.stain.model import Method, StainFit
+from wsiprep.stain.model import StainFit, TwoStains
 
 _MEASURED = np.array([[0.644211, 0.716556, 0.266844], [0.092789, 0.954111, 0.283111]])
 _MATRIX = _MEASURED / np.linalg.norm(_MEASURED, axis=1, keepdims=True)
 _MAX_CONCENTRATIONS = np.array([1.9705, 1.0308])
 
 
-def _reference(method: Method) -> StainFit:
+def _reference(method: TwoStains) -> StainFit:
     return StainFit(method, _MATRIX, _MAX_CONCENTRATIONS, origin="reference")
 
 
