@@ -8,7 +8,6 @@ RGB stream as YCbCr is wrong by up to 143 levels.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,7 +17,15 @@ import numpy.typing as npt
 import simplejpeg
 
 from wsiprep.guards.lzw import decode_lzw
+from wsiprep.slides.damage import DECODER_ERRORS, TileDamageError
+from wsiprep.slides.jpeg2000 import decode_jpeg2000
 from wsiprep.slides.protocol import RGB, composite_on_white
+
+__all__ = [
+    "BLACK_IS_ZERO", "COMPRESSIONS", "DECODER_ERRORS", "HORIZONTAL", "JP2K", "JP2K_RGB", "JP2K_YCBCR", "JPEG",
+    "NO_PREDICTOR", "PHOTOMETRIC_RGB", "WEBP", "YCBCR", "Alpha", "PixelFormat", "TileDamageError", "complete_jpeg",
+    "decode_tile",
+]  # fmt: skip
 
 JPEG = 7
 JP2K_YCBCR, JP2K_RGB, JP2K = 33003, 33005, 34712
@@ -43,10 +50,6 @@ BLACK_IS_ZERO, PHOTOMETRIC_RGB, YCBCR = 1, 2, 6
 NO_PREDICTOR, HORIZONTAL = 1, 2
 
 Pixels = npt.NDArray[np.uint8]
-
-DECODER_ERRORS = (ValueError, RuntimeError, TypeError, struct.error, OSError)
-"""What simplejpeg and imagecodecs raise (imagecodecs' own errors are RuntimeErrors). Not MemoryError:
-a machine that is short of memory must not count as a damaged slide."""
 
 
 class Alpha(Enum):
@@ -73,10 +76,6 @@ class PixelFormat:
         return COMPRESSIONS[self.compression]
 
 
-class TileDamageError(ValueError):
-    """The bytes are not a tile of the size and format that the header promises."""
-
-
 def decode_tile(pixels: PixelFormat, data: bytes, width_px: int, height_px: int) -> RGB:
     """Decode one tile or strip to (height, width, 3) uint8.
 
@@ -86,7 +85,8 @@ def decode_tile(pixels: PixelFormat, data: bytes, width_px: int, height_px: int)
     if pixels.compression == JPEG:
         return _jpeg(pixels, data, width_px, height_px)
     if pixels.compression in (JP2K_YCBCR, JP2K_RGB, JP2K):
-        return _to_rgb(_jpeg2000(pixels, data, width_px, height_px), pixels)
+        ycbcr = pixels.compression == JP2K_YCBCR
+        return _to_rgb(decode_jpeg2000(data, width_px, height_px, pixels.samples, ycbcr=ycbcr), pixels)
     if pixels.compression == WEBP:
         # The decoder compares the size in the stream with that of ``out`` before it decodes.
         out = np.empty((height_px, width_px, pixels.samples), np.uint8)
@@ -100,15 +100,6 @@ def _to_rgb(samples: Pixels, pixels: PixelFormat) -> RGB:
     if pixels.samples == 4:
         return composite_on_white(samples, premultiplied=pixels.alpha is Alpha.PREMULTIPLIED)
     return samples
-
-
-def _shaped(image: Pixels, pixels: PixelFormat, width_px: int, height_px: int) -> Pixels:
-    expected = (height_px, width_px, pixels.samples)
-    if image.ndim == 2:
-        image = image[..., np.newaxis]
-    if image.shape != expected or image.dtype != np.uint8:
-        raise TileDamageError(f"decodes to {image.shape} {image.dtype}, not {expected} uint8")
-    return image
 
 
 def _lossless(pixels: PixelFormat, data: bytes, width_px: int, height_px: int) -> Pixels:
@@ -195,34 +186,3 @@ def _without_colour_markers(data: bytes) -> bytes:
         place += 2 + length
     kept.append(data[place:])
     return b"".join(kept)
-
-
-# --- JPEG 2000 ------------------------------------------------------------------------------------
-
-
-def _jpeg2000(pixels: PixelFormat, data: bytes, width_px: int, height_px: int) -> Pixels:
-    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0:
-        raise TileDamageError("is no JPEG 2000 codestream")
-    x_end, y_end, x, y = struct.unpack_from(">4I", data, start + 8)
-    if (x_end - x, y_end - y) != (width_px, height_px):
-        raise TileDamageError(f"is a JPEG 2000 image of {x_end - x} x {y_end - y} px, not {width_px} x {height_px}")
-    image = _shaped(imagecodecs.jpeg2k_decode(data), pixels, width_px, height_px)
-    return ycbcr_to_rgb(image) if pixels.compression == JP2K_YCBCR else image
-
-
-def ycbcr_to_rgb(image: Pixels) -> RGB:
-    """Full-range BT.601 YCbCr to RGB, rounded as OpenSlide rounds Aperio's JPEG 2000.
-
-    R = Y + 1.402 Cr, G = Y - 0.34414 Cb - 0.71414 Cr, B = Y + 1.772 Cb with Cb and Cr less 128. Red and
-    blue are libjpeg's 16-bit fixed point; for green that is off by one for 22 pairs of chroma values.
-    """
-    luma = image[..., 0].astype(np.int32)
-    blue, red = (image[..., i].astype(np.int32) - 128 for i in (1, 2))
-    half = 1 << 15
-    channels = (
-        luma + ((91_881 * red + half) >> 16),
-        luma + (-34_414 * blue - 71_414 * red + 50_000) // 100_000,
-        luma + ((116_130 * blue + half) >> 16),
-    )
-    return np.stack([np.clip(c, 0, 255).astype(np.uint8) for c in channels], axis=-1)
