@@ -17,6 +17,7 @@ from wsiprep.cli import options
 @click.option("--spacing-um", type=float, help="um/px of the patches [default: the file's own, --downsample 1]")
 @click.option("--downsample", type=click.IntRange(1), help="patches at N x the file's spacing")
 @click.option("--slide-spacing-um", type=float, help="um/px of the slide, where the file does not say or is wrong")
+@click.option("--tissue", type=options.FILE, help="tissue mask of the whole slide (PNG, TIFF, GeoJSON) to be taken")
 @click.option("--patient", default="", help="patient of the slide, for the split")
 @options.recipe_option
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="reading threads")
@@ -29,6 +30,7 @@ def command(
     spacing_um: float | None,
     downsample: int | None,
     slide_spacing_um: float | None,
+    tissue: Path | None,
     patient: str,
     recipe_path: Path | None,
     overrides: tuple[str, ...],
@@ -38,12 +40,14 @@ def command(
     """Cut one SLIDE into patches: tissue cells without annotations, or the recipe's keep rules with them.
 
     Without --recipe every cell with at least 10 % tissue is kept; with --annotations each group of the file is a
-    label and the cells carry masks. Several slides may go into one folder; wsiprep seal then makes it a dataset.
+    label and the cells carry masks. With --tissue the tissue is what the mask says (not 0, or inside a polygon) and
+    none is looked for. Several slides may go into one folder; wsiprep seal then makes it a dataset.
 
     \b
     Example:
       wsiprep tile slide.tif -o dataset
       wsiprep tile slide.tif -o dataset --annotations slide.xml --spacing-um 1.0 --patch-size-px 256
+      wsiprep tile slide.tif -o dataset --tissue mask.png
     """
     from wsiprep.artifacts import DatasetTree
     from wsiprep.stages.tile import TileRequest, tile
@@ -55,6 +59,7 @@ def command(
         spacing_um=spacing_um,
         downsample=downsample,
         slide_spacing_um=slide_spacing_um,
+        tissue=tissue,
         patient=patient,
         recipe_path=recipe_path,
         overrides=overrides,

@@ -19,6 +19,7 @@ def tile(
     patch_size_px: int | None = None,
     spacing_um: float | None = None,
     downsample: int | None = None,
+    tissue: str | Path | None = None,
     threads: int = 1,
     reporter: Reporter | None = None,
 ) -> Receipt:
@@ -31,6 +32,7 @@ def tile(
         patch_size_px: side of a patch, 512 by default.
         spacing_um: um/px of the patches; or
         downsample: N x the slide's own spacing (default 1).
+        tissue: tissue mask of the whole slide (PNG, TIFF or GeoJSON); None finds the tissue.
         threads: reading threads; the bytes do not depend on it.
         reporter: hears progress; silent by default.
 
@@ -43,5 +45,6 @@ def tile(
         patch_size_px=patch_size_px,
         spacing_um=spacing_um,
         downsample=downsample,
+        tissue=None if tissue is None else Path(tissue),
     )
     return tile_request(request, DatasetTree(Path(out)), reporter or NullReporter(), threads=threads)

@@ -69,6 +69,7 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
         if damaged_share:
             reporter.say(f"{row.slide_id}: {damaged_share:.2%} of the overview cannot be decoded", level="warning")
         tissue = _tissue(row, recipe, view, scale.used, slide)
+        seen_tissue = tissue.at(view.downsample, info.size)
         picture = picture_of(slide, view)
         cells = cells_of(info.size, info.bounds, scale.cells, regions, recipe, name=row.slide_id)
         places = (cells.x_lv0, cells.y_lv0, cells.width_lv0, cells.height_lv0)
@@ -85,7 +86,7 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
     if colours is not None:
         write_bytes(folder.colours, colours.save())
     record = _record(row, slide, scale, source, cells) | {
-        **glass_colour(view.image, tissue.mask).to_dict(),
+        **glass_colour(view.image, seen_tissue).to_dict(),
         "overview": picture.to_dict(),
         "damaged_share": damaged_share,
         "tissue": {
@@ -104,7 +105,7 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
             "area_px": dict(labels.source.areas_px),
             **labels.facts,
         },
-        "thumbnail_hash": thumbnail_hash(view.image, tissue.mask),
+        "thumbnail_hash": thumbnail_hash(view.image, seen_tissue),
         "lesions": lesion_rows(labels.annotations, recipe, cells),
     }
     write_json(folder.record, record)
@@ -162,7 +163,7 @@ def _tissue(row: SlideRow, recipe: Recipe, view: Overview, spacing: Spacing, sli
                 "tissue.method is given, but the manifest names no tissue file", got=row.slide_id,
                 fix="fill the tissue column, or choose another method",
             )  # fmt: skip
-        return read_given(row.tissue, slide.info.size, view.downsample)
+        return read_given(row.tissue, slide.info.size, view.downsample, own_scale=True)
     view_um = view.downsample * spacing.mean_um
     return find_tissue(view.image, view.downsample, view_um, recipe.tissue, row.stain_type)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from wsiprep.artifacts import DatasetTree
-from wsiprep.config import Recipe, load_recipe, recipe_from_mapping
-from wsiprep.errors import PlanError, SlideError, UsageError
+from wsiprep.config import Recipe, load_recipe, parse_override, recipe_from_mapping
+from wsiprep.errors import PlanError, SlideError, TissueError, UsageError
 from wsiprep.manifest import SlideRow, slug
 from wsiprep.progress import Reporter
+from wsiprep.slides.collections import is_collection
 from wsiprep.stages.pack import pack
 from wsiprep.stages.plan import decide_slide, write_slice
 from wsiprep.stages.rows import recipe_of_tree, record_recipe, require_same_recipe
@@ -24,6 +25,9 @@ COMMON_GROUPS = {
 }  # fmt: skip
 """What ``tile --annotations`` takes groups for where no recipe says: CAMELYON's and ASAP's usual names."""
 
+GIVEN = "given"
+"""The ``tissue.method`` of masks that somebody else made."""
+
 
 @dataclass(frozen=True, slots=True)
 class TileRequest:
@@ -36,6 +40,7 @@ class TileRequest:
     downsample: int | None = None
     slide_spacing_um: float | None = None
     patient: str = ""
+    tissue: Path | None = None
     recipe_path: Path | None = None
     overrides: tuple[str, ...] = ()
 
@@ -45,11 +50,12 @@ def tile(request: TileRequest, tree: DatasetTree, reporter: Reporter, *, threads
 
     Raises:
         UsageError: options that exclude each other; the folder was made with another recipe.
-        DataError: the slide or its annotations cannot be trusted, or no cell is kept.
+        DataError: the slide, its annotations or its tissue mask cannot be trusted, or no cell is kept.
     """
     recipe = tile_recipe(request, tree)
     require_same_recipe(tree, recipe)
     row = _row(request)
+    _require_mask(row.located(), recipe)
     record = survey(row, recipe, tree, reporter)
     record_recipe(tree, recipe)
     decided = decide_slide(row, record, recipe, tree)
@@ -72,7 +78,7 @@ def tile_recipe(request: TileRequest, tree: DatasetTree) -> Recipe:
     if request.recipe_path is not None:
         recipe = load_recipe(request.recipe_path, request.overrides)
     elif tree.recipe.exists() and not _has_options(request):
-        return recipe_of_tree(tree)
+        recipe = recipe_of_tree(tree)
     else:
         defaults: dict[str, Any] = {
             "name": "tile",
@@ -88,7 +94,40 @@ def tile_recipe(request: TileRequest, tree: DatasetTree) -> Recipe:
         plain |= {"spacing_um": request.spacing_um, "downsample": None}
     if request.downsample is not None:
         plain |= {"spacing_um": None, "downsample": request.downsample}
-    return recipe_from_mapping(plain)
+    if request.tissue is not None:
+        _refuse_another_method(request)
+        plain["tissue"]["method"] = GIVEN
+    return recipe if plain == recipe.model_dump(mode="json") else recipe_from_mapping(plain)
+
+
+def _refuse_another_method(request: TileRequest) -> None:
+    """A mask and a method that would not look at it cannot both be meant."""
+    for item in request.overrides:
+        keys, value = parse_override(item)
+        if keys == ("tissue", "method") and value != GIVEN:
+            raise UsageError(
+                "--tissue and a method that finds tissue exclude each other", got=f"--set {item}",
+                expected=f"tissue.method={GIVEN}, which --tissue sets", fix="leave one of them out",
+            )  # fmt: skip
+
+
+def _require_mask(row: SlideRow, recipe: Recipe) -> None:
+    """The mask that the recipe asks for: named, there, and of use for this kind of slide."""
+    ready_cut = is_collection(row.slide)
+    if row.tissue is None:
+        if recipe.tissue.method == GIVEN and not ready_cut:
+            raise UsageError(
+                "the recipe takes the tissue from a file, and none is named", got=f"tissue.method: {GIVEN}",
+                fix="name the slide's mask with --tissue",
+            )  # fmt: skip
+        return
+    if not Path(row.tissue).is_file():
+        raise TissueError("there is no such tissue mask", got=row.tissue, expected="a file", fix="check the path")
+    if ready_cut:
+        raise UsageError(
+            "ready-cut tiles have no tissue mask: every cell counts as tissue", got=f"--tissue {row.tissue}",
+            fix="leave --tissue out",
+        )  # fmt: skip
 
 
 def _has_options(request: TileRequest) -> bool:
@@ -103,6 +142,7 @@ def _row(request: TileRequest) -> SlideRow:
     path = request.slide if is_url else str(Path(request.slide).absolute())
     raw_id = Path(request.slide).name.split(".")[0]
     annotations = None if request.annotations is None else str(request.annotations)
+    tissue = None if request.tissue is None else str(request.tissue)
     return SlideRow(
         slide_id=slug(raw_id),
         raw_id=raw_id,
@@ -113,4 +153,6 @@ def _row(request: TileRequest) -> SlideRow:
         annotation_state="none" if annotations is None else "exhaustive",
         patient=request.patient,
         spacing_um=request.slide_spacing_um,
+        tissue=tissue,
+        tissue_ref=tissue,
     )

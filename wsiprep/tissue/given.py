@@ -18,23 +18,32 @@ from wsiprep.errors import SlideError, TissueError
 from wsiprep.geometry import Size
 from wsiprep.guards.lzw import check_codes
 from wsiprep.guards.tiff_chain import check_chain
-from wsiprep.tissue.mask import BoolPlane, TissueMask
+from wsiprep.tissue.mask import BoolPlane, TissueMask, at_centres
 
 _LZW = 5
 """Compression tag of TIFF."""
 
 MAX_PX = 1 << 28
 """Largest picture that is decoded (256 MB a channel)."""
+MAX_OWN_PX = 1 << 24
+"""Largest picture whose own pixels are kept: sums over it take 8 bytes a pixel."""
 _TIFF = {".tif", ".tiff"}
 _JSON = {".json", ".geojson"}
 
 
-def read_given(path: str | Path, size_lv0: Size, downsample: int) -> TissueMask:
+def read_given(path: str | Path, size_lv0: Size, downsample: int, *, own_scale: bool = False) -> TissueMask:
     """The tissue mask in ``path`` on the plane at ``downsample``, by the rule of the pixel's centre.
 
     A PNG or TIFF covers the whole slide at any scale, and what is not 0 is tissue; of a pyramidal TIFF the
     coarsest level that is at least as fine as the plane is read. GeoJSON (a FeatureCollection, Feature or
     geometry, Polygon or MultiPolygon) is in level-0 pixels, pixel corners.
+
+    Args:
+        path: of the mask.
+        size_lv0: of the slide's level 0.
+        downsample: of the plane.
+        own_scale: keep a finer picture's own pixels, so that shares of tissue are what the picture says, where each
+            of its pixels is a whole number of level-0 pixels a side, and there are at most ``MAX_OWN_PX``.
 
     Raises:
         TissueError: unreadable, of another aspect than the slide, too large, or without polygons.
@@ -48,7 +57,11 @@ def read_given(path: str | Path, size_lv0: Size, downsample: int) -> TissueMask:
         mask = fill(_polygons(place), plane, downsample)
     else:
         picture = _read_tiff(place, plane) if suffix in _TIFF else _read_picture(place)
-        mask = _on_plane(picture, size_lv0, downsample, place)
+        scale_x, scale_y = _scales(picture.shape[1], picture.shape[0], size_lv0, place)
+        if own_scale and scale_x == scale_y == int(scale_x) < downsample and picture.size <= MAX_OWN_PX:
+            downsample, mask = int(scale_x), picture
+        else:
+            mask = at_centres(picture, size_lv0, downsample, scale_x, scale_y)
     return TissueMask.of(mask, downsample, "given", {"share": float(mask.mean())})
 
 
@@ -121,17 +134,6 @@ def _not_zero(picture: npt.NDArray[Any]) -> BoolPlane:
     colours = planes.shape[2] - 1 if planes.shape[2] in (2, 4) else planes.shape[2]
     result: BoolPlane = np.any(planes[..., :colours] != 0, axis=2)
     return result
-
-
-def _on_plane(picture: BoolPlane, size_lv0: Size, downsample: int, path: Path) -> BoolPlane:
-    height, width = picture.shape
-    scale_x, scale_y = _scales(width, height, size_lv0, path)
-    plane = size_lv0.reduced(downsample)
-    columns = np.minimum((np.arange(plane.width_px) + 0.5) * downsample, size_lv0.width_px - 0.5) / scale_x
-    rows = np.minimum((np.arange(plane.height_px) + 0.5) * downsample, size_lv0.height_px - 0.5) / scale_y
-    at_x = np.minimum(columns.astype(np.int64), width - 1)
-    at_y = np.minimum(rows.astype(np.int64), height - 1)
-    return picture[np.ix_(at_y, at_x)]
 
 
 def _scales(width: int, height: int, size: Size, path: Path) -> tuple[float, float]:

@@ -48,6 +48,23 @@ class TissueMask:
         count = int(np.count_nonzero(mask))
         return cls(mask, downsample, method, thresholds, count / mask.size if mask.size else 0.0, count == 0)
 
+    def at(self, downsample: int, size_lv0: Size) -> BoolPlane:
+        """The mask on another plane of the slide, by the rule of the pixel's centre."""
+        if downsample == self.downsample:
+            return self.mask
+        return at_centres(self.mask, size_lv0, downsample, self.downsample, self.downsample)
+
+
+def at_centres(picture: BoolPlane, size_lv0: Size, downsample: int, scale_x: float, scale_y: float) -> BoolPlane:
+    """What a picture of the slide says at the centres of the plane's pixels; ``scale``: level-0 px per its px."""
+    height, width = picture.shape
+    plane = size_lv0.reduced(downsample)
+    columns = np.minimum((np.arange(plane.width_px) + 0.5) * downsample, size_lv0.width_px - 0.5) / scale_x
+    rows = np.minimum((np.arange(plane.height_px) + 0.5) * downsample, size_lv0.height_px - 0.5) / scale_y
+    at_x = np.minimum(columns.astype(np.int64), width - 1)
+    at_y = np.minimum(rows.astype(np.int64), height - 1)
+    return picture[np.ix_(at_y, at_x)]
+
 
 def cell_fractions(
     mask: TissueMask, size_lv0: Size, x_lv0: Ints, y_lv0: Ints, width_lv0: Ints | int, height_lv0: Ints | int

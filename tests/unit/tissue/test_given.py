@@ -202,3 +202,32 @@ def test_damaged_lzw_tiles_are_refused_before_they_are_decoded(tmp_path):
         with pytest.raises(TissueError, match="cannot be read") as caught:
             read_given(path, size, 1)
         assert said in str(caught.value)
+
+
+def test_own_scale_keeps_the_picture_s_pixels_and_the_plane_comes_from_them(tmp_path):
+    pixels = np.random.default_rng(1).random((50, 70)) > 0.5
+    size = Size(70 * 8 - 3, 50 * 8 - 5)
+    place = picture(tmp_path / "m.png", pixels.astype(np.uint8) * 255)
+    found = read_given(place, size, 20, own_scale=True)
+    assert found.downsample == 8
+    assert np.array_equal(found.mask, pixels)
+    assert np.array_equal(found.at(20, size), read_given(place, size, 20).mask)
+    assert found.at(8, size) is found.mask
+
+
+@pytest.mark.parametrize(
+    ("size", "downsample", "limit"),
+    [
+        (Size(560, 400), 8, 1 << 24),
+        (Size(560, 400), 4, 1 << 24),
+        (Size(550, 400), 20, 1 << 24),
+        (Size(560, 400), 20, 3499),
+    ],
+    ids=["same", "coarser", "no whole factor", "too large"],
+)
+def test_own_scale_is_only_for_finer_pictures_of_whole_pixels(tmp_path, monkeypatch, size, downsample, limit):
+    monkeypatch.setattr(given, "MAX_OWN_PX", limit)
+    place = picture(tmp_path / "m.png", np.eye(50, 70, dtype=np.uint8))
+    found = read_given(place, size, downsample, own_scale=True)
+    assert found.downsample == downsample
+    assert np.array_equal(found.mask, read_given(place, size, downsample).mask)
