@@ -65,8 +65,9 @@ def write_plan(folder: Path, slides: int) -> None:
 
 def dry_run(name: str, folder: Path) -> Contestant:
     words = [
-        sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--quiet", "rules", "--snakefile", CHECKOUT / "Snakefile",
-        "--directory", folder, "--config", "recipe=recipe.yaml", "out=dataset", "pack_threads=1", "--", "dataset",
+        sys.executable, "-m", "snakemake", "-n", "--cores", "1", "--quiet", "rules",
+        "--snakefile", CHECKOUT / "Snakefile", "--directory", folder,
+        "--config", "recipe=recipe.yaml", "out=dataset", "pack_threads=1", "--", "dataset",
     ]  # fmt: skip
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return Contestant(name, [str(word) for word in words], environment=path, log=folder / f"{name}.log")

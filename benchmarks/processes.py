@@ -74,7 +74,7 @@ def of_command(
         # A session of its own, so that a timeout ends the command too.
         process = subprocess.Popen(
             launcher, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})}, pass_fds=(write,), start_new_session=True,
+            env=_environment() | dict(environment or {}), pass_fds=(write,), start_new_session=True,
         )  # fmt: skip
         os.close(write)
         try:
@@ -89,6 +89,11 @@ def of_command(
             text = (log.read_bytes() if log else _all_of(output)).decode(errors="replace")[-2000:]
             raise SystemExit(f"{words[0]} ended with exit code {code}:\n{text}")
     return Used(cpu_s, wall_s, peak_kib * 1024 / 1e6)
+
+
+def _environment() -> dict[str, str]:
+    """This process's own, but modules are compiled once, as those of an installed package are."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _all_of(stream: IO[bytes]) -> bytes:
