@@ -29,7 +29,7 @@ from wsiprep.stages.records import candidates_table, pixels_of, record_head
 from wsiprep.stages.scale import SlideScale, slide_scale
 from wsiprep.stages.tables import table_bytes
 from wsiprep.stages.tiles import SurveyedTile, annotation_place, labels_of_tile, tiles_table
-from wsiprep.stain import ColourHistogram, histogram
+from wsiprep.stain import ColourHistogram, ColourSample, histogram
 
 SHEET_TILES = 64
 MAX_LISTED = 20
@@ -179,17 +179,16 @@ def _pixel_source(collection: TileCollection, cells: Cells, recipe: Recipe) -> P
     raise SlideError("no tile of the collection can be decoded", file=collection.path, fix="fetch it again")
 
 
-def _colours(row: SlideRow, collection: TileCollection, cells: Cells, recipe: Recipe) -> ColourHistogram:
-    """Histogram of the colours of a few cells, the first ones by hash of those that can be decoded."""
+def _colours(row: SlideRow, collection: TileCollection, cells: Cells, recipe: Recipe) -> ColourSample:
+    """Histograms of the colours of a few cells, the first ones by hash of those that can be decoded."""
     hashes = cell_hashes(row.slide_id, cells.x_lv0, cells.y_lv0, cells.tile)
-    total, seen = ColourHistogram.empty(), 0
+    regions: list[ColourHistogram] = []
     for i in np.argsort(hashes, kind="stable").tolist():
-        if seen == recipe.stain.sample_cells:
+        if len(regions) == recipe.stain.sample_cells:
             break
         with suppress(SlideError), collection.open(collection.tiles[int(cells.tile[i])]) as slide:
-            total = total + histogram(PatchReader(slide, pixels_of(recipe)).read(grid_at(cells, i)))
-            seen += 1
-    return total
+            regions.append(histogram(PatchReader(slide, pixels_of(recipe)).read(grid_at(cells, i))))
+    return ColourSample(tuple(regions))
 
 
 def _sheet(collection: TileCollection) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from typing import Any
 from wsiprep.artifacts import DatasetTree
 from wsiprep.config import Recipe
 from wsiprep.errors import StainError, StoreError
-from wsiprep.stain import REFERENCE, WHITE, ColourHistogram, StainFit, White, fit_cohort, fit_or_fallback, seen_on_white
+from wsiprep.stain import REFERENCE, WHITE, ColourSample, StainFit, White, fit_cohort, fit_or_fallback, seen_on_white
 
 
 def white_of(record: Mapping[str, Any]) -> White:
@@ -34,7 +34,7 @@ def cohort_fit(whites: Mapping[str, White], recipe: Recipe, tree: DatasetTree) -
     if recipe.stain.method == "none" or not whites:
         return None
     method, least = recipe.stain.method, recipe.stain.min_tissue_px
-    histograms = [seen_on_white(colours_of(slide_id, tree), whites[slide_id]) for slide_id in sorted(whites)]
+    histograms = [seen_on_white(colours_of(slide_id, tree).total, whites[slide_id]) for slide_id in sorted(whites)]
     good = [h for h in histograms if fit_or_fallback(h, method, least, None).status == "ok"]
     try:
         return fit_cohort(good, method, least)
@@ -63,20 +63,20 @@ def slide_stain(
         target = cohort
     else:
         target = REFERENCE[method]
-    colours = colours_of(record["slide_id"], tree)
+    colours = colours_of(record["slide_id"], tree).total
     source = fit_or_fallback(colours, method, recipe.stain.min_tissue_px, cohort, white_of(record))
     return {"source": source.to_dict(), "target": target.to_dict()}
 
 
-def colours_of(slide_id: str, tree: DatasetTree) -> ColourHistogram:
-    """The colour histogram that survey stored.
+def colours_of(slide_id: str, tree: DatasetTree) -> ColourSample:
+    """The colours that survey stored.
 
     Raises:
         StoreError: survey ran without a stain to fit.
     """
     path = tree.slide(slide_id).colours
     try:
-        return ColourHistogram.load(path.read_bytes())
+        return ColourSample.load(path.read_bytes())
     except FileNotFoundError as error:
         raise StoreError(
             "the slide was surveyed without colours", got=str(path), fix="run survey again with this recipe"

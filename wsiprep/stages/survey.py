@@ -36,7 +36,7 @@ from wsiprep.stages.pictures import jpeg_bytes
 from wsiprep.stages.records import candidates_table, pixels_of, record_head
 from wsiprep.stages.scale import SlideScale, slide_scale
 from wsiprep.stages.tables import table_bytes
-from wsiprep.stain import ColourHistogram, glass_colour, histogram
+from wsiprep.stain import ColourHistogram, ColourSample, glass_colour, histogram
 from wsiprep.tissue import TissueMask, cell_fractions, find_tissue, read_given, write_mask
 
 FULL_DIGEST_CHUNK = 1 << 22
@@ -170,22 +170,21 @@ def _tissue(row: SlideRow, recipe: Recipe, view: Overview, spacing: Spacing, sli
 
 def _colours(
     row: SlideRow, reader: PatchReader, cells: Cells, shares: npt.NDArray[np.float64], recipe: Recipe
-) -> ColourHistogram:
-    """Histogram of the colours of a few tissue cells, read at the patches' scale.
+) -> ColourSample:
+    """Histograms of the colours of a few tissue cells, read at the patches' scale.
 
     The first ones by hash of those that can be decoded; pack lists the others.
     """
     enough = min(MIN_STAIN_TISSUE, float(shares.max(initial=0.0)))
     eligible = np.flatnonzero((shares >= enough) & (shares > 0))
     hashes = cell_hashes(row.slide_id, cells.x_lv0[eligible], cells.y_lv0[eligible])
-    total, seen = ColourHistogram.empty(), 0
+    regions: list[ColourHistogram] = []
     for i in eligible[np.argsort(hashes, kind="stable")].tolist():
-        if seen == recipe.stain.sample_cells:
+        if len(regions) == recipe.stain.sample_cells:
             break
         with suppress(DamagedRegionError):
-            total = total + histogram(reader.read(grid_at(cells, i)))
-            seen += 1
-    return total
+            regions.append(histogram(reader.read(grid_at(cells, i))))
+    return ColourSample(tuple(regions))
 
 
 def _record(row: SlideRow, slide: Slide, scale: SlideScale, source: PixelSource, cells: Cells) -> dict[str, Any]:

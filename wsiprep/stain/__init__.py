@@ -8,12 +8,14 @@ from wsiprep.stain.histogram import ColourHistogram, histogram
 from wsiprep.stain.model import Fit, ReinhardFit, StainFit, fit_from_dict, stain_of
 from wsiprep.stain.normalise import normalise
 from wsiprep.stain.reference import REFERENCE
+from wsiprep.stain.sample import ColourSample
 
 __all__ = [
     "REASONS",
     "REFERENCE",
     "WHITE",
     "ColourHistogram",
+    "ColourSample",
     "Fit",
     "Glass",
     "ReinhardFit",

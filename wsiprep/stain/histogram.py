@@ -83,6 +83,15 @@ class ColourHistogram:
             raise StainError(
                 "the colour histogram cannot be read", got=error, fix="run the survey of this slide again"
             ) from error
+        return cls.checked(codes, counts)
+
+    @classmethod
+    def checked(cls, codes: npt.NDArray[np.uint32], counts: npt.NDArray[np.int64]) -> ColourHistogram:
+        """The histogram of codes and counts that were stored.
+
+        Raises:
+            StainError: they are none.
+        """
         _check(codes, counts)
         return cls(codes, counts)
 
