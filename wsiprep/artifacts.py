@@ -10,7 +10,7 @@
       plan/{id}.parquet      plan: the kept cells of one slide
       plan.parquet split.parquet plan.json
       shards/{id}/           pack: {digest12}.zarr and {digest12}.rows.parquet
-      previews/{id}.png
+      previews/{id}.jpg
       receipts/{id}.json     points to the shard
       index.parquet slides.parquet tiles.parquet dataset.json README.md croissant.json     seal
       report/index.html
@@ -165,7 +165,7 @@ class DatasetTree:
         return self.shard_folder(slide_id) / f"{digest[:12]}.rows.parquet"
 
     def preview(self, slide_id: str) -> Path:
-        return self.root / "previews" / f"{slide_id}.png"
+        return self.root / "previews" / f"{slide_id}.jpg"
 
     def receipt(self, slide_id: str) -> Path:
         return self.root / "receipts" / f"{slide_id}.json"

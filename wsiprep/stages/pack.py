@@ -1,8 +1,11 @@
 """pack: the kept cells of one slide, decoded, normalised, masked and published as one shard.
 
 Cells are read in row order (tile rows of the file), so that each compressed tile is decoded once.
-Reading and normalising run on threads; writing stays in the order of the plan, so the bytes do not
-depend on the number of threads.
+Reading, normalising and encoding run on threads, which all release the interpreter's lock; appending
+stays in the order of the plan, so the bytes do not depend on the number of threads.
+
+Memory: the cache of the slide's tiles (``slides.tile_cache``), and for each thread up to
+``AHEAD_PER_THREAD`` patches that wait for their turn; nothing grows with the slide.
 """
 
 from __future__ import annotations
@@ -25,15 +28,17 @@ from wsiprep.manifest import SlideRow
 from wsiprep.progress import Reporter
 from wsiprep.slides import DamagedRegionError
 from wsiprep.stages.cells import grid_of
-from wsiprep.stages.pictures import SheetItem, contact_sheet, png_bytes
+from wsiprep.stages.pictures import SheetItem, contact_sheet, jpeg_bytes
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.scene import Scene, open_scene
 from wsiprep.stages.tables import table_metadata
 from wsiprep.stain import StainFit, normalise
 from wsiprep.store import DamagedPatch, PatchRecord, Receipt, ShardSpec, record_outcome, write_shard
+from wsiprep.store.encode import EncodedPatch, PatchEncoder
 from wsiprep.store.tables import parse_parquet
 
 PREVIEW_PATCHES = 16
+PREVIEW_QUALITY = 90
 AHEAD_PER_THREAD = 4
 WHITE_FILL, BLACK_FILL = 255, 0
 _PLAN_ONLY = {"col", "row", "anchor", "tile"}
@@ -58,6 +63,10 @@ class PlanSlice:
         return None if value is None else StainFit.from_dict(value["target"])
 
 
+Made = tuple[EncodedPatch | DamagedPatch, SheetItem | None]
+"""What a thread makes of a cell: a patch for the shard, and for some a picture."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """What a worker thread needs to make one patch."""
@@ -67,8 +76,9 @@ class _Source:
     source_fit: StainFit | None
     target_fit: StainFit | None
     preview: frozenset[int]
+    encoder: PatchEncoder
 
-    def make(self, number: int, cell: Mapping[str, Any]) -> tuple[PatchRecord | DamagedPatch, SheetItem | None]:
+    def make(self, number: int, cell: Mapping[str, Any]) -> Made:
         side = self.recipe.sampling.patch_size_px
         grid = grid_of(cell["x_lv0"], cell["y_lv0"], cell["width_lv0"], cell["height_lv0"], side)
         name = self.scene.tile_name(cell["tile"])
@@ -100,7 +110,7 @@ class _Source:
             "stain_origin": stain_origin,
         }
         record = PatchRecord(image=image, mask=mask, row=row, instance=instance)
-        return record, SheetItem(image, raw, mask) if number in self.preview else None
+        return self.encoder.encode(record), SheetItem.of(image, raw, mask) if number in self.preview else None
 
 
 def pack(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, threads: int = 1) -> Receipt:
@@ -214,13 +224,14 @@ def _write(
         source_fit=part.source_fit,
         target_fit=part.target_fit,
         preview=frozenset(range(0, count, step)[:PREVIEW_PATCHES]),
+        encoder=spec.encoder(),
     )
     sheet: list[SheetItem] = []
     allowed = int(recipe.max_damaged * count)
     damaged = 0
     with reporter.task(f"pack {spec.slide_id}", count) as task:
 
-        def patches() -> Iterator[PatchRecord | DamagedPatch]:
+        def patches() -> Iterator[EncodedPatch | DamagedPatch]:
             nonlocal damaged
             for patch, item in _in_order(source, part.cells.to_pylist(), threads):
                 if isinstance(patch, DamagedPatch):
@@ -246,15 +257,13 @@ def _too_damaged(patch: DamagedPatch, damaged: int, count: int, recipe: Recipe) 
     )
 
 
-def _in_order(
-    source: _Source, rows: list[dict[str, Any]], threads: int
-) -> Iterator[tuple[PatchRecord | DamagedPatch, SheetItem | None]]:
+def _in_order(source: _Source, rows: list[dict[str, Any]], threads: int) -> Iterator[Made]:
     """Patches in the order of the plan; at most a few per thread are in memory at a time."""
     if threads <= 1:
         for number, row in enumerate(rows):
             yield source.make(number, row)
         return
-    waiting: deque[Future[tuple[PatchRecord | DamagedPatch, SheetItem | None]]] = deque()
+    waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool:
         try:
             for number, row in enumerate(rows):
@@ -270,4 +279,4 @@ def _in_order(
 
 def _preview(path: Path, sheet: list[SheetItem], *, normalised: bool) -> None:
     if sheet:
-        write_bytes(path, png_bytes(np.ascontiguousarray(contact_sheet(sheet, normalised=normalised))))
+        write_bytes(path, jpeg_bytes(contact_sheet(sheet, normalised=normalised), PREVIEW_QUALITY))

@@ -16,13 +16,28 @@ LABEL_COLOURS = ((213, 94, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (2
 IGNORE_COLOUR = (128, 128, 128)
 
 
+SHEET_TILE_PX = 160
+"""Side of a patch on a contact sheet."""
+
+
 @dataclass(frozen=True, slots=True)
 class SheetItem:
-    """One patch of a contact sheet: pixels as stored, as read, and the mask."""
+    """One patch of a contact sheet, made small: pixels as stored with the mask's outlines, and as read."""
 
     stored: RGB
     raw: RGB
-    mask: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, stored: RGB, raw: RGB, mask: npt.NDArray[np.uint8]) -> SheetItem:
+        """The item of a patch of any size."""
+        return cls(thumbnail(outlined(stored, mask), SHEET_TILE_PX), thumbnail(raw, SHEET_TILE_PX))
+
+
+def thumbnail(image: RGB, side_px: int) -> RGB:
+    """A square picture made smaller, or larger: whole halvings first, which OpenCV does twenty times as fast."""
+    while min(image.shape[:2]) >= 2 * side_px:
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return np.asarray(cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def jpeg_bytes(image: RGB, quality: int = 85) -> bytes:
@@ -43,33 +58,33 @@ def png_bytes(image: RGB) -> bytes:
 
 def outlined(image: RGB, mask: npt.NDArray[np.uint8]) -> RGB:
     """The image with each label's outline drawn, and ignored pixels greyed where they are not all of it."""
+    low, high, *_ = cv2.minMaxLoc(mask)
+    if low == high and int(low) in (0, 255):
+        return image
     result = image.copy()
     ignored = mask == 255
-    if ignored.any() and not ignored.all():
+    if ignored.any():
         result[ignored] = (result[ignored] // 2 + np.array(IGNORE_COLOUR, np.uint8) // 2).astype(np.uint8)
-    for value in np.unique(mask):
-        if value in (0, 255):
-            continue
+    for value in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[1:255]) + 1:
         colour = LABEL_COLOURS[(int(value) - 1) % len(LABEL_COLOURS)]
         contours, _ = cv2.findContours((mask == value).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(result, contours, -1, colour, max(1, image.shape[0] // 128))
     return result
 
 
-def contact_sheet(items: Sequence[SheetItem], *, normalised: bool, tile_px: int = 160, columns: int = 8) -> RGB:
+def contact_sheet(items: Sequence[SheetItem], *, normalised: bool, columns: int = 8) -> RGB:
     """Rows of patches: with mask outlines, and above them the pixels before normalisation where there is one."""
-    gap = 4
+    gap, tile_px = 4, SHEET_TILE_PX
     strips = []
     for start in range(0, len(items), columns):
         part = items[start : start + columns]
-        rows = [[outlined(item.stored, item.mask) for item in part]]
+        rows = [[item.stored for item in part]]
         if normalised:
             rows.insert(0, [item.raw for item in part])
         for row in rows:
             strip = np.full((tile_px + gap, columns * (tile_px + gap), 3), 255, np.uint8)
             for k, picture in enumerate(row):
-                small = cv2.resize(picture, (tile_px, tile_px), interpolation=cv2.INTER_AREA)
-                strip[:tile_px, k * (tile_px + gap) : k * (tile_px + gap) + tile_px] = small
+                strip[:tile_px, k * (tile_px + gap) : k * (tile_px + gap) + tile_px] = picture
             strips.append(strip)
         strips.append(np.full((2 * gap, columns * (tile_px + gap), 3), 255, np.uint8))
     return np.concatenate(strips, axis=0) if strips else np.full((tile_px, tile_px, 3), 255, np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,53 +63,89 @@ def row_order(row: Mapping[str, Any]) -> tuple[str, int, int, int, int]:
     return (row["tile"] or "", row["y_lv0"], row["x_lv0"], row["height_lv0"], row["width_lv0"])
 
 
-def full_row(patch: PatchRecord, labels: Sequence[str], digest: str) -> dict[str, Any]:
-    """All columns of ``schema.rows_schema`` for one patch, in order.
+class RowRules:
+    """What a row of a shard may hold, read from the schema once. Thread-safe.
 
-    Raises:
-        UsageError: a column is missing, unknown or of the wrong type.
-        StoreError: a fraction outside [0, 1], a mask value without a label, a count that disagrees.
+    Args:
+        labels: mask values 1, 2, ... in order.
     """
-    counted = {**pixel_counts(patch.mask, labels), **channel_sums(patch.image), "digest": digest}
-    given = place_columns() + fraction_columns(labels)
-    known = {f.name for f in given} | counted.keys()
-    unknown = sorted(set(patch.row) - known)
-    if unknown:
-        raise UsageError("a patch has columns that the index does not know", got=", ".join(unknown))
-    row = {field.name: _value(patch.row, field) for field in given}
-    for field in fraction_columns(labels):
-        value = row[field.name]
-        if value is not None and not -_TOLERANCE <= value <= 1 + _TOLERANCE:
-            raise StoreError("a fraction lies outside [0, 1]", got=f"{field.name} = {value!r}")
-    for name, value in counted.items():
-        if name in patch.row and patch.row[name] != value:
-            raise StoreError("a row does not agree with its pixels", got=f"{name} = {patch.row[name]}", expected=value)
-    return {**row, **{field.name: counted[field.name] for field in pixel_columns(labels)}}
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        fractions = fraction_columns(labels)
+        self._given = [_Column.of(field) for field in place_columns() + fractions]
+        self._fractions = [field.name for field in fractions]
+        self._counted = [field.name for field in pixel_columns(labels)]
+        self._known = {column.name for column in self._given} | set(self._counted)
+
+    def row(self, patch: PatchRecord, digest: str) -> dict[str, Any]:
+        """All columns of ``schema.rows_schema`` for one patch, in order.
+
+        Raises:
+            UsageError: a column is missing, unknown or of the wrong type.
+            StoreError: a fraction outside [0, 1], a mask value without a label, a count that disagrees.
+        """
+        given = patch.row
+        unknown = sorted(given.keys() - self._known)
+        if unknown:
+            raise UsageError("a patch has columns that the index does not know", got=", ".join(unknown))
+        counted: dict[str, Any] = {
+            **pixel_counts(patch.mask, self.labels),
+            **channel_sums(patch.image),
+            "digest": digest,
+        }
+        row = {column.name: column.value(given) for column in self._given}
+        for name in self._fractions:
+            value = row[name]
+            if value is not None and not -_TOLERANCE <= value <= 1 + _TOLERANCE:
+                raise StoreError("a fraction lies outside [0, 1]", got=f"{name} = {value!r}")
+        for name in self._counted:
+            value = counted[name]
+            if name in given and given[name] != value:
+                raise StoreError("a row does not agree with its pixels", got=f"{name} = {given[name]}", expected=value)
+            row[name] = value
+        return row
 
 
-def _value(row: Mapping[str, Any], field: pa.Field) -> Any:
-    value = row.get(field.name)
-    if value is None:
-        if field.nullable and field.name in row:
-            return None
-        raise UsageError("a patch lacks a column of the index", expected=field.name)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if pa.types.is_boolean(field.type):
-        fits = isinstance(value, bool)
-    elif pa.types.is_string(field.type):
-        fits = isinstance(value, str)
-    elif pa.types.is_integer(field.type):
-        fits = isinstance(value, int) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        # 0.0 and -0.0 are equal but have different bytes and digests.
-        value = float(value) + 0.0 if fits else value
-    if not fits:
-        raise UsageError(
-            "a column of a patch has the wrong type", got=f"{field.name} = {value!r}", expected=str(field.type)
-        )
-    return value
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One given column: its name and what Python types its values have."""
+
+    name: str
+    nullable: bool
+    kinds: tuple[type, ...]
+    arrow: str
+
+    @classmethod
+    def of(cls, field: pa.Field) -> _Column:
+        kind: tuple[type, ...]
+        if pa.types.is_boolean(field.type):
+            kind = (bool,)
+        elif pa.types.is_string(field.type):
+            kind = (str,)
+        else:
+            kind = (int,) if pa.types.is_integer(field.type) else (float, int)
+        return cls(field.name, field.nullable, kind, str(field.type))
+
+    def value(self, row: Mapping[str, Any]) -> Any:
+        value = row.get(self.name)
+        if value is None:
+            if self.nullable and self.name in row:
+                return None
+            raise UsageError("a patch lacks a column of the index", expected=self.name)
+        if isinstance(value, np.generic):
+            value = value.item()
+        # By type and not by isinstance: a flag is no number.
+        fits = type(value) in self.kinds
+        if fits and float in self.kinds:
+            fits = math.isfinite(value)
+            # 0.0 and -0.0 are equal but have different bytes and digests.
+            value = float(value) + 0.0 if fits else value
+        if not fits:
+            raise UsageError(
+                "a column of a patch has the wrong type", got=f"{self.name} = {value!r}", expected=self.arrow
+            )
+        return value
 
 
 def pixel_counts(mask: npt.NDArray[np.uint8], labels: Sequence[str]) -> dict[str, int]:
@@ -117,9 +154,17 @@ def pixel_counts(mask: npt.NDArray[np.uint8], labels: Sequence[str]) -> dict[str
     Raises:
         StoreError: a value that is neither background, a label nor 255.
     """
-    counts = {f"{label}_px": int(np.count_nonzero(mask == value)) for value, label in enumerate(labels, start=1)}
-    counts["ignore_px"] = int(np.count_nonzero(mask == IGNORE))
-    background = int(np.count_nonzero(mask == BACKGROUND))
+    low, high, *_ = cv2.minMaxLoc(mask)
+    values = (*range(1, len(labels) + 1), IGNORE)
+    names = (*(f"{label}_px" for label in labels), "ignore_px")
+    # Most masks have one value, or few: only those between the extremes are counted.
+    counts = {
+        name: cv2.countNonZero(cv2.compare(mask, value, cv2.CMP_EQ))
+        if low <= value <= high and low != high
+        else mask.size * (low == high == value)
+        for name, value in zip(names, values, strict=True)
+    }
+    background = mask.size - cv2.countNonZero(mask)
     if background + sum(counts.values()) != mask.size:
         allowed = {BACKGROUND, IGNORE, *range(1, len(labels) + 1)}
         strange = sorted(set(np.unique(mask).tolist()) - allowed)
@@ -131,10 +176,24 @@ def pixel_counts(mask: npt.NDArray[np.uint8], labels: Sequence[str]) -> dict[str
 
 def channel_sums(image: npt.NDArray[np.uint8]) -> dict[str, int]:
     """Exact sums and sums of squares of each channel, ``sum_r`` .. ``sumsq_b``."""
-    # OpenCV adds 8- and 16-bit values in integers and carries them in doubles, exact up to 2^53.
-    # (Its norm of squares is not: it goes through a square root.)
+    # OpenCV adds bytes and their squares in integers and carries them in doubles, exact up to 2^53. The norm of
+    # squares goes through a square root, whose square is off by 2^-51 of the value: far less than half, so
+    # rounding brings the integer back for every patch that is allowed (8192^2 x 255^2 < 2^43).
     sums = [int(v) for v in cv2.sumElems(image)[: len(CHANNELS)]]
-    squares = [int(v) for v in cv2.sumElems(np.multiply(image, image, dtype=np.uint16))[: len(CHANNELS)]]
+    planes = cv2.split(image, _scratch(image.shape[:2]))
+    squares = [round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
     return {f"sum_{c}": s for c, s in zip(CHANNELS, sums, strict=True)} | {
         f"sumsq_{c}": s for c, s in zip(CHANNELS, squares, strict=True)
     }
+
+
+_PLANES = threading.local()
+
+
+def _scratch(shape: tuple[int, ...]) -> list[npt.NDArray[np.uint8]]:
+    """Three planes of this thread to split an image into: new memory costs three times the splitting."""
+    planes: list[npt.NDArray[np.uint8]] | None = getattr(_PLANES, "planes", None)
+    if planes is None or planes[0].shape != shape:
+        planes = [np.empty(shape, np.uint8) for _ in CHANNELS]
+        _PLANES.planes = planes
+    return planes

@@ -3,17 +3,13 @@
     chunk 0 | chunk 1 | ... | (offset, length) uint64 little-endian per chunk | crc32c
 
 The file is written front to back in one go, never read and modified: chunks go out as they come, so
-a writer holds one patch in memory and not a whole file. (zarr-python rewrites the file for every
-chunk that is assigned on its own, and holds all of it for a whole-file assignment.) Readers open the
-file for one ``pread`` at a time and keep nothing open, so they fork, pickle and never run out of
-descriptors.
+a writer holds two blocks in memory and not a whole file. (zarr-python rewrites the file for every
+chunk that is assigned on its own, and holds all of it for a whole-file assignment.) Readers of
+patches keep a bounded number of files open (``openfiles``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import io
 import os
 import struct
 from pathlib import Path
@@ -21,10 +17,13 @@ from pathlib import Path
 import crc32c
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from wsiprep.errors import StoreError, UsageError
-from wsiprep.store.digest import file_digest
+from wsiprep.store.appendfile import AppendFile, Buffer
+from wsiprep.store.openfiles import truncated, unreadable
+
+DIRECT_IO = "WSIPREP_DIRECT_IO"
+"""Environment variable: 0 writes through the page cache."""
 
 _ENTRY_BYTES = 16
 _CRC_BYTES = 4
@@ -41,48 +40,39 @@ class ShardFileWriter:
         self.path = path
         self._capacity = capacity
         self._index: list[tuple[int, int]] = []
-        self._size = 0
-        self._digest = xxhash.xxh3_128()
-        self._stream: io.BufferedWriter = path.open("xb")
+        self._file = AppendFile(path, direct=os.environ.get(DIRECT_IO, "1") != "0")
 
     def close(self) -> None:
         """Give the file up where it is not finished; without an index it is no shard file."""
-        # A full disk makes closing fail as well; the error that led here is the one to show.
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        self._file.close()
 
     @property
     def is_full(self) -> bool:
         return len(self._index) == self._capacity
 
-    def add(self, chunk: bytes) -> None:
-        """Append one encoded chunk."""
+    def add(self, *pieces: Buffer) -> None:
+        """Append one encoded chunk, given in one piece or more."""
         if self.is_full:
             raise UsageError(
                 "the shard file is full", got=f"chunk {len(self._index)}", expected=f"{self._capacity} chunks"
             )
-        self._index.append((self._size, len(chunk)))
-        self._put(chunk)
+        start = self._file.size
+        for piece in pieces:
+            self._file.append(piece)
+        self._index.append((start, self._file.size - start))
 
     def finish(self) -> tuple[int, str]:
-        """Write the index and close. Returns size in bytes and xxh3-128 (hex) of the file, read back.
+        """Write the index, flush to the disk and close. Returns size in bytes and xxh3-128 (hex) of the file.
 
         Raises:
-            OSError: also where the bytes that come back differ from those that went out.
+            OSError: the disk is full or fails.
         """
         index = np.full((self._capacity, 2), _ABSENT, dtype="<u8")
         index[: len(self._index)] = np.array(self._index, dtype="<u8").reshape(-1, 2)
         raw = index.tobytes()
-        self._put(raw + struct.pack("<I", crc32c.crc32c(raw)))
-        self._stream.close()
-        if file_digest(self.path) != self._digest.hexdigest():
-            raise OSError(errno.EIO, "the file does not read back as it was written", str(self.path))
-        return self._size, self._digest.hexdigest()
-
-    def _put(self, data: bytes) -> None:
-        self._stream.write(data)
-        self._digest.update(data)
-        self._size += len(data)
+        self._file.append(raw + struct.pack("<I", crc32c.crc32c(raw)))
+        digest = self._file.finish()
+        return self._file.size, digest
 
 
 def read_index(path: Path, capacity: int) -> Index:
@@ -106,15 +96,24 @@ def read_index(path: Path, capacity: int) -> Index:
 
 
 def read_chunk(path: Path, index: Index, number: int) -> bytes:
-    """The encoded bytes of one chunk.
+    """The encoded bytes of one chunk, by a file that is opened for it and closed.
 
     Raises:
         StoreError: the chunk was never written, or the file is missing or truncated.
     """
-    offset, length = index[number]
+    return read_range(path, *chunk_place(path, index, number))
+
+
+def chunk_place(path: Path, index: Index, number: int) -> tuple[int, int]:
+    """Offset and length in bytes of one chunk.
+
+    Raises:
+        StoreError: it was never written.
+    """
+    offset, length = index[number].tolist()
     if offset == _ABSENT:
         raise StoreError("a patch is missing in its shard file", got=f"chunk {number}", file=path)
-    return read_range(path, int(offset), int(length))
+    return offset, length
 
 
 def read_range(path: Path, offset: int, length: int) -> bytes:
@@ -130,9 +129,9 @@ def read_range(path: Path, offset: int, length: int) -> bytes:
         finally:
             os.close(handle)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if len(data) != length:
-        raise StoreError("a shard file is truncated", got=f"{len(data)} bytes at {offset}", expected=length, file=path)
+        raise truncated(path, len(data), offset, length)
     return data
 
 
@@ -140,10 +139,4 @@ def _size_of(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> StoreError:
-    if isinstance(error, FileNotFoundError):
-        return StoreError("a shard file is missing", file=path, fix="run the workflow again: its slide is packed anew")
-    return StoreError("a shard file cannot be read", got=error.strerror or str(error), file=path)
+        raise unreadable(path, error) from error

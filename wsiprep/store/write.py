@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from wsiprep.artifacts import (
     DatasetTree,
@@ -27,14 +26,13 @@ from wsiprep.artifacts import (
 )
 from wsiprep.config import IGNORE, Store
 from wsiprep.errors import StorageError, StoreError, UsageError, from_os_error
+from wsiprep.store.appendfile import Buffer
 from wsiprep.store.codecs import ChunkCodec
-from wsiprep.store.digest import bytes_digest, file_digest, patch_digest, shard_digest
+from wsiprep.store.digest import bytes_digest, file_digest, shard_digest
+from wsiprep.store.encode import EncodedPatch, PatchEncoder
 from wsiprep.store.receipts import FileRecord, Receipt, publish_receipt
-from wsiprep.store.rows import DamagedPatch, PatchRecord, full_row, row_order
+from wsiprep.store.rows import DamagedPatch, PatchRecord, row_order
 from wsiprep.store.schema import (
-    IMAGE,
-    INSTANCE,
-    MASK,
     METADATA_FILE,
     SCHEMA_VERSION,
     ArrayLayout,
@@ -44,6 +42,8 @@ from wsiprep.store.schema import (
 )
 from wsiprep.store.shardfile import ShardFileWriter
 from wsiprep.store.tables import parquet_bytes, table_of
+
+Patch = PatchRecord | EncodedPatch | DamagedPatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,11 @@ class ShardSpec:
 
     @property
     def codec(self) -> ChunkCodec:
-        return ChunkCodec(self.store.codec, self.store.zstd_level)
+        return ChunkCodec(self.store.codec, self.store.zstd_level, self.store.jpeg_quality)
+
+    def encoder(self) -> PatchEncoder:
+        """What packs this shard's patches, on as many threads as there are."""
+        return PatchEncoder(self.labels, self.patch_size_px, self.codec, instances=self.instances)
 
     @property
     def full_attributes(self) -> dict[str, Any]:
@@ -89,16 +93,15 @@ class ShardSpec:
         return {**self.attributes, **own}
 
 
-def write_shard(
-    tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecord | DamagedPatch], count: int
-) -> Receipt:
+def write_shard(tree: DatasetTree, spec: ShardSpec, patches: Iterable[Patch], count: int) -> Receipt:
     """Write the patches of one slide as a shard and publish it, its rows and its receipt, in this order.
 
-    One patch is in memory at a time. Where the same content lies there already and is whole, it is
-    kept; where it is damaged, it is replaced. Several writers of one slide are harmless.
+    One patch is in memory at a time, and two blocks of 1 MiB for each array. Where the same content lies there
+    already and is whole, it is kept; where it is damaged, it is replaced. Several writers of one slide are harmless.
 
     Args:
         patches: in row order (tile, y, x), each place once; damaged ones are listed in the receipt's provenance.
+            Those that ``spec.encoder()`` packed already, on other threads, are only appended.
         count: how many there are, damaged ones included. With 0 only a receipt of state ``empty`` is written.
 
     Returns:
@@ -123,14 +126,15 @@ def write_shard(
     return receipt
 
 
-def _write(tree: DatasetTree, spec: ShardSpec, patches: Iterable[PatchRecord | DamagedPatch], count: int) -> Receipt:
+def _write(tree: DatasetTree, spec: ShardSpec, patches: Iterable[Patch], count: int) -> Receipt:
+    encoder = spec.encoder()
     with published_folder(tree.shard_folder(spec.slide_id)) as (temporary, final):
         with _ShardWriter(temporary, spec, count) as writer:
             for patch in patches:
                 if isinstance(patch, DamagedPatch):
                     writer.leave_out(patch)
                 else:
-                    writer.add(patch)
+                    writer.add(patch if isinstance(patch, EncodedPatch) else encoder.encode(patch))
             files = writer.finish()
         digest = shard_digest(spec.full_attributes, writer.rows, [row["digest"] for row in writer.rows])
         target = tree.shard(spec.slide_id, digest)
@@ -163,10 +167,10 @@ class _ShardWriter:
         self._spec = spec
         self._count = count
         self._codec = spec.codec
+        self._folder = folder
         per_file = min(spec.store.patches_per_shard_file, count)
         layouts = array_layouts(spec.patch_size_px, instances=spec.instances)
-        self._arrays = {a.name: _ArrayWriter(folder, a, self._codec, per_file) for a in layouts}
-        self._folder = folder
+        self._arrays = {a.name: _ArrayWriter(folder, a, per_file) for a in layouts}
 
     def __enter__(self) -> _ShardWriter:
         return self
@@ -185,10 +189,9 @@ class _ShardWriter:
             raise StoreError("there are more patches than announced", got=f"over {self._count}", fix="run plan again")
         return number
 
-    def add(self, patch: PatchRecord) -> None:
-        number = self._number()
-        arrays = self._checked(patch, number)
-        row = full_row(patch, self._spec.labels, patch_digest(arrays))
+    def add(self, patch: EncodedPatch) -> None:
+        self._number()
+        row = patch.row
         if self.rows:
             last = self.rows[-1]
             if row_order(row) <= row_order(last):
@@ -196,26 +199,9 @@ class _ShardWriter:
                     "patches come out of row order", got=f"tile, y, x = {row_order(row)[:3]}",
                     expected=f"after {row_order(last)[:3]}", fix="sort them by tile, y, then x; each place once",
                 )  # fmt: skip
-        for name, values in arrays.items():
-            self._arrays[name].add(values)
+        for name, array in self._arrays.items():
+            array.add(patch.chunks[name])
         self.rows.append(row)
-
-    def _checked(self, patch: PatchRecord, number: int) -> dict[str, npt.NDArray[Any]]:
-        given = {IMAGE: patch.image, MASK: patch.mask, INSTANCE: patch.instance}
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for name, writer in self._arrays.items():
-            values = given[name]
-            layout = writer.layout
-            if values is None or values.shape != layout.patch_shape or values.dtype != layout.dtype:
-                got = "nothing" if values is None else f"{values.dtype} {values.shape}"
-                raise StoreError(
-                    f"patch {number} has another {name} than its shard", got=got,
-                    expected=f"{layout.dtype} {layout.patch_shape}",
-                )  # fmt: skip
-            arrays[name] = np.ascontiguousarray(values)
-        if patch.instance is not None and INSTANCE not in arrays:
-            raise StoreError(f"patch {number} has instances and its shard has none")
-        return arrays
 
     def finish(self) -> list[FileRecord]:
         """Write the metadata; every file of the shard, sorted by path."""
@@ -228,7 +214,8 @@ class _ShardWriter:
             raise StoreError("no patch could be decoded", got=self._spec.slide_id, fix="leave the slide out")
         files = [_metadata_file(self._folder, "", group_metadata(self._spec.full_attributes))]
         for name, array in self._arrays.items():
-            metadata = array.layout.metadata(len(self.rows), array.per_file, self._codec)
+            codec = self._codec.for_array(array.layout.patch_shape)
+            metadata = array.layout.metadata(len(self.rows), array.per_file, codec)
             files += [*array.finish(), _metadata_file(self._folder, name, metadata)]
         return sorted(files, key=lambda f: f.path)
 
@@ -236,19 +223,18 @@ class _ShardWriter:
 class _ArrayWriter:
     """One array: chunks appended to shard files of ``per_file`` patches."""
 
-    def __init__(self, folder: Path, layout: ArrayLayout, codec: ChunkCodec, per_file: int) -> None:
+    def __init__(self, folder: Path, layout: ArrayLayout, per_file: int) -> None:
         self.layout = layout
         self.per_file = per_file
         self._folder = folder / layout.name
         self._folder.mkdir()
-        self._codec = codec
         self._open: ShardFileWriter | None = None
         self._files: list[FileRecord] = []
 
-    def add(self, values: npt.NDArray[Any]) -> None:
+    def add(self, chunk: Sequence[Buffer]) -> None:
         if self._open is None:
             self._open = ShardFileWriter(self._folder / self.layout.key(len(self._files)), self.per_file)
-        self._open.add(self._codec.encode(values))
+        self._open.add(*chunk)
         if self._open.is_full:
             self._seal_file()
 

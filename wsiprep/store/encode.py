@@ -1,0 +1,79 @@
+"""One patch made ready for its shard: checked, digested, counted and packed. No file is touched here.
+
+This is all the work of writing but the appending itself, so that it can run on many threads while one of them
+appends in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsiprep.errors import StoreError
+from wsiprep.store.appendfile import Buffer
+from wsiprep.store.codecs import ChunkCodec
+from wsiprep.store.digest import patch_digest
+from wsiprep.store.rows import PatchRecord, RowRules
+from wsiprep.store.schema import IMAGE, INSTANCE, MASK, array_layouts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedPatch:
+    """One patch as it goes into the files.
+
+    Attributes:
+        row: all columns of ``schema.rows_schema``.
+        chunks: name of an array -> the bytes of its chunk, in one piece or more.
+    """
+
+    row: dict[str, Any]
+    chunks: Mapping[str, Sequence[Buffer]]
+
+
+class PatchEncoder:
+    """Packs the patches of one shard. Thread-safe; equal patches give equal bytes on every thread.
+
+    Args:
+        labels: mask values 1, 2, ... in order.
+        patch_size_px: side of the square patches.
+        codec: of the recipe; masks and instances have theirs by ``ChunkCodec.for_array``.
+        instances: whether there is an ``instance`` array.
+    """
+
+    def __init__(self, labels: Sequence[str], patch_size_px: int, codec: ChunkCodec, *, instances: bool) -> None:
+        self._rules = RowRules(labels)
+        self._layouts = array_layouts(patch_size_px, instances=instances)
+        self._codecs = {layout.name: codec.for_array(layout.patch_shape) for layout in self._layouts}
+
+    def encode(self, patch: PatchRecord) -> EncodedPatch:
+        """The row and the chunks of one patch.
+
+        Raises:
+            StoreError: arrays of another shape or dtype, mask values without a label, counts that disagree.
+            UsageError: a row that does not fit the schema.
+        """
+        arrays = self._checked(patch)
+        row = self._rules.row(patch, patch_digest(arrays))
+        chunks = {name: (self._codecs[name].encode(values),) for name, values in arrays.items()}
+        return EncodedPatch(row, chunks)
+
+    def _checked(self, patch: PatchRecord) -> dict[str, npt.NDArray[Any]]:
+        given = {IMAGE: patch.image, MASK: patch.mask, INSTANCE: patch.instance}
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for layout in self._layouts:
+            values = given[layout.name]
+            if values is None or values.shape != layout.patch_shape or values.dtype != layout.dtype:
+                got = "nothing" if values is None else f"{values.dtype} {values.shape}"
+                raise StoreError(
+                    f"a patch has another {layout.name} than its shard",
+                    got=f"{got} at x {patch.row.get('x_lv0')}, y {patch.row.get('y_lv0')}",
+                    expected=f"{layout.dtype} {layout.patch_shape}",
+                )
+            arrays[layout.name] = np.ascontiguousarray(values)
+        if patch.instance is not None and INSTANCE not in arrays:
+            raise StoreError("a patch has instances and its shard has none", got=dict(patch.row))
+        return arrays
