@@ -1,0 +1,41 @@
+"""Memory for encoded chunks, used again once nobody looks at it.
+
+A chunk of a patch is too large for the allocator's own lists: fresh memory costs the kernel a fault for each of its
+200 pages, which is as much work as lz4 itself (``benchmarks/codecs.py``).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+KEPT = 16
+"""Blocks that wait for their next use; others are given back to the system."""
+
+
+class ChunkMemory:
+    """Lends memory and takes it back when the last view on it dies. Thread-safe."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._free: deque[bytearray] = deque(maxlen=kept)
+
+    @property
+    def waiting(self) -> int:
+        """Blocks that are lent to nobody."""
+        return len(self._free)
+
+    def lend(self, size: int) -> npt.NDArray[np.uint8]:
+        """uint8 (n,), n at least ``size``, with any content. Nobody else has it while a view on it is alive."""
+        try:
+            block = self._free.pop()
+        except IndexError:
+            block = bytearray(size)
+        if len(block) < size:
+            block = bytearray(size)
+        view = np.frombuffer(block, np.uint8)
+        # A slice of the view keeps the view alive, and so the loan.
+        weakref.finalize(view, self._free.append, block).atexit = False
+        return view
