@@ -1,25 +1,23 @@
 """The tile tables of a TIFF pyramid: which pages are levels, where their tiles lie, how they are coded.
 
 Level 0 is the first page. Levels are, as in OpenSlide, the further tiled pages of an Aperio file
-(thumbnail, label and macro are striped or marked as reduced: they carry names and are never levels),
-and elsewhere the sub-images (SubIFDs) of the first page and the pages marked as reduced resolution.
+(thumbnail, label and macro are striped or marked as reduced: they carry names and are never levels;
+what libvips marks so although it is a level has level 0's shape), and elsewhere the sub-images
+(SubIFDs) of the first page and the pages marked as reduced resolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tifffile
 
 from wsiprep.errors import SlideError
-from wsiprep.geometry import Size, Spacing, level_factors
+from wsiprep.geometry import Size, level_factors
 from wsiprep.guards.tiff_chain import check_chain
-from wsiprep.slides.decode import PixelFormat
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
 from wsiprep.slides.ome import check_plain_colour
@@ -33,6 +31,9 @@ from wsiprep.slides.protocol import (
 )
 from wsiprep.slides.tiff_layouts import refuse_foreign
 from wsiprep.slides.tiff_pixels import pixel_format
+from wsiprep.slides.tile_table import TiffHeader, TileTable
+
+__all__ = ["MAX_RATIO", "TiffHeader", "TileTable", "read_header"]
 
 MAX_STRIP_BYTES = 2**28
 """A strip is decoded whole; beyond this one strip is an untiled slide in disguise."""
@@ -43,49 +44,6 @@ MAX_RATIO = 10_000
 MAX_PAGES = 256
 
 _ORIGINAL_SIDES = ("OriginalWidth", "OriginalHeight")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TileTable:
-    """Where the tiles (or strips, as tiles of full width) of one level lie in the file.
-
-    Attributes:
-        size: stored size in pixels.
-        tile: size of a tile; of a strip the full width and its rows.
-        tiled: False for strips, whose last one may be shorter.
-        offsets: int64[tiles], row by row.
-        counts: int64[tiles] bytes; 0 marks a tile that was not written.
-    """
-
-    size: Size
-    tile: Size
-    tiled: bool
-    offsets: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
-    pixels: PixelFormat
-
-    @property
-    def columns(self) -> int:
-        return -(-self.size.width_px // self.tile.width_px)
-
-    def tile_size(self, row: int) -> Size:
-        """The pixels that a tile of this row decodes to."""
-        if self.tiled:
-            return self.tile
-        return Size(self.tile.width_px, min(self.tile.height_px, self.size.height_px - row * self.tile.height_px))
-
-
-@dataclass(frozen=True, slots=True)
-class TiffHeader:
-    """What the plain TIFF reader needs to know of a file."""
-
-    tables: tuple[TileTable, ...]
-    levels: tuple[Level, ...]
-    vendor: str
-    spacing: Spacing | None
-    objective_power: float | None
-    properties: Mapping[str, object]
-    icc: bytes | None
 
 
 def read_header(path: Path) -> TiffHeader:
@@ -152,8 +110,20 @@ def _icc(page: Any) -> bytes | None:
 
 def _aperio_levels(tif: Any) -> Iterator[Any]:
     for page in list(tif.pages)[1:]:
-        if page.is_tiled and not page.is_reduced:
+        if page.is_tiled and (not page.is_reduced or _is_marked_level(page, tif.pages[0])):
             yield page
+
+
+def _is_marked_level(page: Any, first: Any) -> bool:
+    """Whether a page marked as reduced is a level after all: libvips keeps Aperio's description and marks levels.
+
+    Level 0's shape and tiles, and not called label or macro; OpenSlide takes every tiled page.
+    """
+    width, height = int(first.imagewidth), int(first.imagelength)
+    same_shape = abs(int(page.imagewidth) * height - int(page.imagelength) * width) <= max(width, height)
+    same_tiles = (page.tilewidth, page.tilelength) == (first.tilewidth, first.tilelength)
+    named = any(word in str(page.description) for word in ("label", "macro"))
+    return bool(page.subfiletype == 1 and same_shape and same_tiles and not named)
 
 
 def _generic_levels(tif: Any) -> Iterator[Any]:
