@@ -28,7 +28,7 @@ class ChunkMemory:
         return len(self._free)
 
     def lend(self, size: int) -> npt.NDArray[np.uint8]:
-        """uint8 (n,), n at least ``size``, with any content. Nobody else has it while a view on it is alive."""
+        """uint8 (size,) with any content. Nobody else has it while a view on it is alive."""
         try:
             block = self._free.pop()
         except IndexError:
@@ -36,6 +36,7 @@ class ChunkMemory:
         if len(block) < size:
             block = bytearray(size)
         view = np.frombuffer(block, np.uint8)
-        # A slice of the view keeps the view alive, and so the loan.
         weakref.finalize(view, self._free.append, block).atexit = False
-        return view
+        # A slice keeps the view alive, and so the loan. Never more than was asked for: Blosc gives up packing
+        # where the room ends, so that more room would be other bytes.
+        return view[:size]
