@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wsiprep.artifacts import TEMPORARY_PREFIX, DatasetTree, read_json
+from wsiprep.artifacts import DatasetTree, read_json
 from wsiprep.cli import main
+from wsiprep.temporaries import TEMPORARY_PREFIX
 
 
 def run(*arguments: object) -> None:

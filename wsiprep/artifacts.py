@@ -26,17 +26,13 @@ import contextlib
 import json
 import os
 import shutil
-import socket
-import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsiprep.errors import StoreError, from_os_error
-
-TEMPORARY_PREFIX = ".tmp-"
+from wsiprep.temporaries import temporary_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +174,6 @@ class DatasetTree:
     def receipt_ids(self) -> list[str]:
         folder = self.root / "receipts"
         return sorted(p.name.removesuffix(".json") for p in folder.glob("*.json")) if folder.is_dir() else []
-
-
-def temporary_name() -> str:
-    """A name of its own for every attempt on every host: ``.tmp-{host}-{pid}-{start}-{uuid}``."""
-    host = "".join(c if c.isalnum() else "-" for c in socket.gethostname())[:32]
-    return f"{TEMPORARY_PREFIX}{host}-{os.getpid()}-{int(time.time())}-{uuid.uuid4().hex[:12]}"
 
 
 def fsync_folder(folder: Path) -> None:

@@ -18,9 +18,10 @@ import pytest
 from pipelinecases import build, differing, run, snakemake_command, snakemake_environment, temporaries, tree_bytes
 from small_recipe import SMALL_RECIPE
 
-from wsiprep.artifacts import TEMPORARY_PREFIX, DatasetTree, read_json
+from wsiprep.artifacts import DatasetTree, read_json
 from wsiprep.store import read_receipt, receipt_is_whole
 from wsiprep.synthetic import CohortFiles
+from wsiprep.temporaries import TEMPORARY_PREFIX
 
 SLIDE = "synthetic_01"
 MANY_PATCHES = ["--set", "downsample=1", "--set", "keep.rules=[]", "--set", "keep.min_tissue=0",

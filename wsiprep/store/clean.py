@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsiprep.artifacts import TEMPORARY_PREFIX, DatasetTree
+from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import StoreError, from_os_error
 from wsiprep.store.receipts import read_receipt
-
-_START_TICKS = 19
-"""Place of ``starttime`` in /proc/PID/stat behind the command's name."""
-_CLOCK_SLACK_S = 2.0
+from wsiprep.temporaries import TEMPORARY_PREFIX, is_being_made
 
 
 def clean(tree: DatasetTree, *, dry_run: bool = False) -> list[Path]:
@@ -77,34 +72,7 @@ def _named(tree: DatasetTree, slide_id: str) -> set[Path] | None:
 
 
 def _dead_temporaries(root: Path) -> list[Path]:
-    return [path for path in temporaries(root) if not _is_alive(path.name)]
-
-
-def _is_alive(name: str) -> bool:
-    """Whether the process that made a temporary, ``.tmp-{host}-{pid}-{start}-{uuid}``, still runs here."""
-    parts = name.split("-")
-    if len(parts) < 5 or not (parts[-3].isdecimal() and parts[-2].isdecimal()):
-        return False
-    host = "".join(c if c.isalnum() else "-" for c in socket.gethostname())[:32]
-    if "-".join(parts[1:-3]) != host:
-        return False
-    pid, made = int(parts[-3]), int(parts[-2])
-    started = _process_start(pid)
-    # A process that began after the temporary was made only has the number of the one that made it.
-    return started is not None and started <= made + _CLOCK_SLACK_S
-
-
-def _process_start(pid: int) -> float | None:
-    """When a process of this host began, in seconds since the epoch; None where there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        ticks = int(stat[_START_TICKS])
-        uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
-    except OSError:
-        return None
-    if stat[0] in "ZX":
-        return None
-    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+    return [path for path in temporaries(root) if not is_being_made(path.name)]
 
 
 def _remove(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from wsiprep.artifacts import TEMPORARY_PREFIX, DatasetTree, json_bytes, write_bytes_if_changed, write_json
+from wsiprep.artifacts import DatasetTree, json_bytes, write_bytes_if_changed, write_json
 from wsiprep.config import Recipe
 from wsiprep.errors import SplitError, StoreError, UsageError
 from wsiprep.store.card import render_card
@@ -26,6 +26,7 @@ from wsiprep.store.records import with_check
 from wsiprep.store.schema import SLIDE_STATES, index_schema, rows_schema
 from wsiprep.store.splits import Assignment, Placement, leaks
 from wsiprep.store.tables import parquet_bytes, read_parquet
+from wsiprep.temporaries import TEMPORARY_PREFIX
 
 _COMPANIONS = (
     "recipe.json",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsiprep.artifacts import TEMPORARY_PREFIX, DatasetTree
+from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import StoreError
 from wsiprep.progress import NullReporter, Reporter
 from wsiprep.store.clean import temporaries, unnamed_shards
@@ -21,6 +21,7 @@ from wsiprep.store.digest import file_digest
 from wsiprep.store.read import read_index_table, read_record
 from wsiprep.store.receipts import FileRecord, Receipt, read_receipt
 from wsiprep.store.verify_content import Fault, index_faults, shard_faults
+from wsiprep.temporaries import TEMPORARY_PREFIX
 
 LEFTOVER = "leftover"
 

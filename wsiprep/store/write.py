@@ -21,7 +21,6 @@ from wsiprep.artifacts import (
     fsync_folder,
     json_bytes,
     published_folder,
-    temporary_name,
     write_bytes_if_changed,
 )
 from wsiprep.config import IGNORE, Store
@@ -42,6 +41,7 @@ from wsiprep.store.schema import (
 )
 from wsiprep.store.shardfile import ShardFileWriter
 from wsiprep.store.tables import parquet_bytes, table_of
+from wsiprep.temporaries import temporary_name
 
 Patch = PatchRecord | EncodedPatch | DamagedPatch
 

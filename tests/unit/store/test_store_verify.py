@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import storecases as cases
 
-from wsiprep.artifacts import DatasetTree, read_json, temporary_name, write_json
+from wsiprep.artifacts import DatasetTree, read_json, write_json
 from wsiprep.store import Findings, by_slide, clean, read_receipt, seal, verify
 from wsiprep.store.digest import file_digest
 from wsiprep.store.records import with_check
 from wsiprep.store.tables import parquet_bytes, read_parquet
+from wsiprep.temporaries import temporary_name
 
 
 @pytest.fixture(scope="module")
