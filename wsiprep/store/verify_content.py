@@ -69,6 +69,9 @@ class _Group:
     def __init__(self, folder: Path) -> None:
         import zarr
 
+        from wsiprep.store.zarr_codecs import register
+
+        register()
         opened = zarr.open_group(folder, mode="r")
         self.attributes: dict[str, Any] = dict(opened.attrs[ATTRIBUTES_KEY])  # type: ignore[arg-type]
         names = [name for name in (IMAGE, MASK, INSTANCE) if name in opened]
