@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import StoreError, UsageError
 from wsiprep.store.digest import bytes_digest
+from wsiprep.store.openfiles import OpenFiles
 from wsiprep.store.receipts import FileRecord
 from wsiprep.store.records import read_checked
 from wsiprep.store.schema import IMAGE, INSTANCE, MASK, SPLIT_ALL, index_schema
@@ -32,7 +33,8 @@ class Dataset:
 
     Opening compares the shards on the disk with the record and the index, file by file and size by
     size, so that a lost file is an error here and not a black patch later. Pickles as its path and
-    digest; keeps no file open, so it forks, and loader workers need nothing special.
+    digest. The files that were read last stay open (``openfiles.LIMIT`` at most); threads may read at
+    once, and forked and spawned workers need nothing special.
 
     Args:
         root: the dataset's folder.
@@ -47,7 +49,8 @@ class Dataset:
         self.record = read_record(self._tree)
         self.labels: tuple[str, ...] = tuple(self.record["labels"])
         self.patch_size_px: int = self.record["patch_size_px"]
-        self.index: pa.Table = read_index_table(self._tree, self.record)
+        # A chunk a column: finding a row is then an addition and not a search.
+        self.index: pa.Table = read_index_table(self._tree, self.record).combine_chunks()
         _require_files(self._tree, self.record)
         _require_counts(self.record, self.index)
         paths = [shard["path"] for shard in self.record["shards"]]
@@ -56,6 +59,8 @@ class Dataset:
         self._shard_of = pc.index_in(self.index["shard"], value_set=pa.array(paths, pa.string())).to_numpy()
         self._row_of = self.index["row"].to_numpy()
         self._open: dict[int, Shard] = {}
+        self._files = OpenFiles()
+        self._columns = dict(zip(self.index.column_names, self.index.columns, strict=True))
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -111,12 +116,73 @@ class Dataset:
             StoreError: a file is missing or damaged.
         """
         image, mask = self.read_pixels(i)
-        return image, mask, self.index.slice(i % len(self), 1).to_pylist()[0]
+        place = i % len(self)
+        return image, mask, {name: column[place].as_py() for name, column in self._columns.items()}
 
-    def read_pixels(self, i: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Image and mask of one patch; negative numbers count from the end."""
+    def read_pixels(
+        self, i: int, image: npt.NDArray[np.uint8] | None = None, mask: npt.NDArray[np.uint8] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Image uint8 (H, W, 3) and mask uint8 (H, W) of one patch; negative numbers count from the end.
+
+        Args:
+            i: row of the index.
+            image, mask: where to decode them to, C-contiguous; default fresh arrays.
+
+        Raises:
+            UsageError: no such row, or an array that does not fit.
+            StoreError: a file is missing or damaged.
+        """
         arrays, row = self._place(i)
-        return arrays[IMAGE].patch(row), arrays[MASK].patch(row)
+        return arrays[IMAGE].patch(row, image), arrays[MASK].patch(row, mask)
+
+    def read_batch(
+        self,
+        rows: npt.ArrayLike,
+        images: npt.NDArray[np.uint8] | None = None,
+        masks: npt.NDArray[np.uint8] | None = None,
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Images uint8 (n, H, W, 3) and masks uint8 (n, H, W) of these rows, in their order.
+
+        They are read in the order in which they lie on the disk.
+
+        Args:
+            rows: numbers of rows, each as in ``read_pixels``.
+            images, masks: where to decode them to, as in ``read_pixels``.
+        """
+        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
+        side = self.patch_size_px
+        images = np.empty((len(wanted), side, side, 3), np.uint8) if images is None else images
+        masks = np.empty((len(wanted), side, side), np.uint8) if masks is None else masks
+        if not len(images) == len(masks) == len(wanted):
+            raise UsageError("arrays and rows differ in number", got=(len(images), len(masks)), expected=len(wanted))
+        # Index order is shard by shard and row by row.
+        for place in np.argsort(wanted, kind="stable").tolist():
+            self.read_pixels(int(wanted[place]), images[place], masks[place])
+        return images, masks
+
+    def shard_files(self, rows: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Number of the shard file that holds the image of each row; numbers grow in index order."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        numbers = self._shard_of[chosen].astype(np.int64)
+        per_file = np.ones(len(self._paths), np.int64)
+        for number in np.unique(numbers).tolist():
+            shard = self.record["shards"][number]
+            prefix = f"{shard['path']}/{IMAGE}/c."
+            # One file is the usual case, and needs no look at the shard.
+            one = sum(file["path"].startswith(prefix) for file in shard["files"]) == 1
+            per_file[number] = self._lengths[number] if one else self._shard(number).arrays[IMAGE].per_file
+        place = numbers << 32 | self._row_of[chosen] // per_file[numbers]
+        return np.unique(place, return_inverse=True)[1].astype(np.int64)
+
+    def attributes_of(self, i: int) -> Mapping[str, Any]:
+        """What the shard of one row says about itself: the attributes of its ``zarr.json``.
+
+        Raises:
+            UsageError: no such row.
+            StoreError: the shard is missing or another one.
+        """
+        self._require(i)
+        return self._shard(int(self._shard_of[i])).attributes
 
     def read_instance(self, i: int) -> npt.NDArray[np.int32]:
         """The instance map int32 (H, W) of one patch.
@@ -131,14 +197,17 @@ class Dataset:
         return instance
 
     def _place(self, i: int) -> tuple[Mapping[str, Any], int]:
+        self._require(i)
+        return self._shard(int(self._shard_of[i])).arrays, int(self._row_of[i])
+
+    def _require(self, i: int) -> None:
         if not -len(self) <= i < len(self):
             raise UsageError("the dataset has no such patch", got=i, expected=f"0..{len(self) - 1}")
-        return self._shard(int(self._shard_of[i])).arrays, int(self._row_of[i])
 
     def _shard(self, number: int) -> Shard:
         shard = self._open.get(number)
         if shard is None:
-            shard = Shard(self._paths[number])
+            shard = Shard(self._paths[number], self._files)
             if shard.n_patches != self._lengths[number]:
                 raise StoreError(
                     "a shard has another number of patches than the dataset's record", got=shard.n_patches,
@@ -150,26 +219,16 @@ class Dataset:
     def to_dask(self, split: str = SPLIT_ALL, fold: int | None = None) -> tuple[dask.array.Array, dask.array.Array]:
         """(images, masks) as dask arrays in the order of ``split()``, a shard file a block.
 
-        Damaged and missing files raise when they are computed, as in ``read``.
+        Tasks hold a path and row numbers, so that they run on threads and on the workers of a distributed scheduler
+        that see the same file system. Damaged and missing files raise when they are computed, as in ``read``.
         """
-        import dask.array
-
-        da: Any = dask.array  # its functions have no annotations
+        from wsiprep.store.lazy import blocks_of, lazy_arrays
 
         rows = self.split(split, fold)
-        images: list[dask.array.Array] = []
-        masks: list[dask.array.Array] = []
-        # Index order is shard by shard, so that equal numbers stand together.
-        for number in dict.fromkeys(self._shard_of[rows].tolist()):
-            chosen = self._row_of[rows[self._shard_of[rows] == number]]
-            shard = self._shard(number)
-            for name, parts in ((IMAGE, images), (MASK, masks)):
-                array = shard.arrays[name]
-                token = f"{name}-{self.record['shards'][number]['digest']}"
-                chunks = (array.per_file, *array.shape[1:])
-                block = da.from_array(array, chunks=chunks, name=token, asarray=True, meta=np.empty(0, array.dtype))
-                parts.append(block if len(chosen) == array.shape[0] else block[chosen])
-        return da.concatenate(images), da.concatenate(masks)
+        name = f"{self.record['name']}-{split}-{'' if fold is None else fold}-{self.digest}"
+        shards = [(str(path), count) for path, count in zip(self._paths, self._lengths, strict=True)]
+        blocks = blocks_of(self.shard_files(rows), self._shard_of[rows], self._row_of[rows], shards)
+        return lazy_arrays(blocks, self.patch_size_px, name)
 
 
 def _reopen(root: str, digest: str) -> Dataset:

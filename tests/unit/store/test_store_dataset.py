@@ -445,9 +445,18 @@ def test_a_pickle_does_not_mix_two_versions(tmp_path: Path) -> None:
         pickle.loads(pickled)
 
 
-def test_reading_keeps_no_file_open(finished: Path) -> None:
+def test_reading_keeps_few_files_open_and_none_of_a_dataset_that_is_gone(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def n_open() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = n_open()
     dataset = Dataset(finished)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for i in range(len(dataset)):
+    dataset._files.limit = 3
+    for i in (*range(len(dataset)), *reversed(range(len(dataset)))):
         dataset.read(i)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert n_open() <= before + 3
+    assert n_open() == before + 3
+    del dataset
+    assert n_open() == before
