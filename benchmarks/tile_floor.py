@@ -37,10 +37,9 @@ def touched(path: Path, cells_lv0: Iterable[Box], downsample: int) -> TouchedTil
         SystemExit: the slide has no such level, or its tiles are no YCbCr JPEG.
     """
     with tifffile.TiffFile(path) as tiff:
-        pages = [level.keyframe for level in tiff.series[0].levels]
-        width = pages[0].imagewidth
-        page = next((p for p in pages if round(width / p.imagewidth) == downsample), None)
-        if page is None or not page.is_tiled or (page.compression, page.photometric) != (7, 6):
+        pages = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage) and page.is_tiled]
+        page = next((p for p in pages if round(pages[0].imagewidth / p.imagewidth) == downsample), None)
+        if page is None or (page.compression, page.photometric) != (7, 6):
             raise SystemExit(f"{path.name} has no level at 1/{downsample} in tiles of YCbCr JPEG")
         across = -(-page.imagewidth // page.tilewidth)
         wanted: set[int] = set()
