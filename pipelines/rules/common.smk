@@ -44,6 +44,10 @@ COMMON = " ".join(
 )
 
 
+# Slides on slow storage are read from a copy; the command expands variables, on the machine that runs it.
+STAGE = f"--stage {shlex.quote(str(config['stage']))}" if config["stage"] else ""
+
+
 wildcard_constraints:
     slide=r"[a-z0-9][a-z0-9._-]{0,79}",
 

@@ -17,7 +17,7 @@ rule survey:
     message:
         "survey {wildcards.slide}"
     shell:
-        "wsiprep survey {wildcards.slide:q} {COMMON} --log-format text 2> {log:q}"
+        "wsiprep survey {wildcards.slide:q} {COMMON} {STAGE} --log-format text 2> {log:q}"
 
 
 checkpoint plan:
@@ -66,7 +66,7 @@ rule pack:
     message:
         "pack {wildcards.slide}"
     shell:
-        "wsiprep pack {wildcards.slide:q} {COMMON} --threads {threads} --log-format text 2> {log:q}"
+        "wsiprep pack {wildcards.slide:q} {COMMON} {STAGE} --threads {threads} --log-format text 2> {log:q}"
 
 
 rule seal:

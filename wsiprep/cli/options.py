@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,6 +52,27 @@ def recipe_option(function: F) -> F:
 def manifest_option(function: F) -> F:
     """``--manifest``."""
     return click.option("-m", "--manifest", type=FILE, help="manifest (CSV); default: the recipe's")(function)
+
+
+def _expanded(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    """A folder with ``~`` and environment variables expanded: job scripts name scratch by a variable."""
+    if value is None:
+        return None
+    path = Path(os.path.expandvars(value)).expanduser()
+    if "$" in str(path):
+        raise click.BadParameter(f"{value!r} names a variable that is not set", context, parameter)
+    return path
+
+
+def stage_option(function: F) -> F:
+    """``--stage``."""
+    return click.option(
+        "--stage",
+        type=str,
+        metavar="DIR",
+        callback=_expanded,
+        help="copy the slide to this scratch folder while it is read; variables such as $TMPDIR are expanded",
+    )(function)
 
 
 def reporter(log_format: str, **shared: Any) -> Reporter:

@@ -15,6 +15,7 @@ from wsiprep.cli import options
 @options.recipe_option
 @options.manifest_option
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="reading threads")
+@options.stage_option
 @click.option("--strict", is_flag=True, help="fail on bad data instead of recording the slide as failed")
 @options.log_option
 def command(
@@ -24,6 +25,7 @@ def command(
     overrides: tuple[str, ...],
     manifest: Path | None,
     threads: int,
+    stage: Path | None,
     strict: bool,
     log_format: str,
 ) -> None:
@@ -34,7 +36,7 @@ def command(
 
     \b
     Example:
-      wsiprep pack tumor_001 -r recipe.yaml -o dataset --threads 4
+      wsiprep pack tumor_001 -r recipe.yaml -o dataset --threads 4 --stage '$TMPDIR'
     """
     from wsiprep.artifacts import DatasetTree
     from wsiprep.stages.pack import pack, pack_or_record
@@ -44,4 +46,4 @@ def command(
     recipe = recipe_for(recipe_path, overrides, tree)
     row = row_of(rows_of(recipe, recipe_path, manifest), slide_id)
     run = pack if strict else pack_or_record
-    run(row, recipe, tree, options.reporter(log_format, stage="pack", slide=slide_id), threads=threads)
+    run(row, recipe, tree, options.reporter(log_format, stage="pack", slide=slide_id), threads=threads, stage=stage)

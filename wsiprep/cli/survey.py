@@ -14,6 +14,7 @@ from wsiprep.cli import options
 @options.out_option
 @options.recipe_option
 @options.manifest_option
+@options.stage_option
 @click.option("--strict", is_flag=True, help="fail on bad data instead of recording the slide as failed")
 @options.log_option
 def command(
@@ -22,6 +23,7 @@ def command(
     recipe_path: Path | None,
     overrides: tuple[str, ...],
     manifest: Path | None,
+    stage: Path | None,
     strict: bool,
     log_format: str,
 ) -> None:
@@ -33,6 +35,7 @@ def command(
     \b
     Example:
       wsiprep survey tumor_001 -r recipe.yaml -o dataset
+      wsiprep survey tumor_001 -r recipe.yaml -o dataset --stage '$TMPDIR'
     """
     from wsiprep.artifacts import DatasetTree
     from wsiprep.stages.rows import recipe_for, row_of, rows_of
@@ -41,4 +44,5 @@ def command(
     tree = DatasetTree(out)
     recipe = recipe_for(recipe_path, overrides, tree)
     row = row_of(rows_of(recipe, recipe_path, manifest), slide_id)
-    (survey if strict else survey_or_record)(row, recipe, tree, options.reporter(log_format, stage="survey"))
+    run = survey if strict else survey_or_record
+    run(row, recipe, tree, options.reporter(log_format, stage="survey"), stage=stage)

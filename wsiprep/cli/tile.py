@@ -20,6 +20,7 @@ from wsiprep.cli import options
 @click.option("--tissue", type=options.FILE, help="tissue mask of the whole slide (PNG, TIFF, GeoJSON) to be taken")
 @click.option("--patient", default="", help="patient of the slide, for the split")
 @options.recipe_option
+@options.stage_option
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="reading threads")
 @options.log_option
 def command(
@@ -34,6 +35,7 @@ def command(
     patient: str,
     recipe_path: Path | None,
     overrides: tuple[str, ...],
+    stage: Path | None,
     threads: int,
     log_format: str,
 ) -> None:
@@ -64,5 +66,5 @@ def command(
         recipe_path=recipe_path,
         overrides=overrides,
     )
-    receipt = tile(request, DatasetTree(out), options.reporter(log_format, stage="tile"), threads=threads)
+    receipt = tile(request, DatasetTree(out), options.reporter(log_format, stage="tile"), threads=threads, stage=stage)
     click.echo(f"{receipt.slide_id}: {receipt.n_patches} patches in {out / receipt.shard if receipt.shard else out}")

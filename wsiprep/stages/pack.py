@@ -31,6 +31,7 @@ from wsiprep.stages.cells import grid_of
 from wsiprep.stages.pictures import SheetItem, contact_sheet, jpeg_bytes
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.scene import Scene, open_scene
+from wsiprep.stages.staging import staged
 from wsiprep.stages.tables import table_metadata
 from wsiprep.stain import StainFit, normalise
 from wsiprep.store import DamagedPatch, PatchRecord, Receipt, ShardSpec, record_outcome, write_shard
@@ -113,8 +114,20 @@ class _Source:
         return self.encoder.encode(record), SheetItem.of(image, raw, mask) if number in self.preview else None
 
 
-def pack(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, threads: int = 1) -> Receipt:
+def pack(
+    row: SlideRow,
+    recipe: Recipe,
+    tree: DatasetTree,
+    reporter: Reporter,
+    *,
+    threads: int = 1,
+    stage: Path | None = None,
+) -> Receipt:
     """Write one slide's shard and its receipt.
+
+    Args:
+        threads: that read, normalise and encode; the bytes do not depend on it.
+        stage: a scratch folder that the slide is copied to and read from.
 
     Raises:
         SlideError: the slide is not the one that was surveyed, or too much of it cannot be decoded.
@@ -126,7 +139,10 @@ def pack(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *
     part = read_slice(tree, row.slide_id)
     record = read_json(tree.slide(row.slide_id).record)
     _require_planned(record, part, row)
-    with open_scene(row, recipe, tree.slide(row.slide_id), record) as scene:
+    with (
+        staged(row.located(), stage, reporter) as here,
+        open_scene(here, recipe, tree.slide(row.slide_id), record) as scene,
+    ):
         if scene.identity != part.metadata["identity"]:
             raise SlideError(
                 "the slide is not the file that was surveyed", got=scene.identity[:12],
@@ -152,11 +168,17 @@ def _require_planned(record: Mapping[str, Any], part: PlanSlice, row: SlideRow) 
 
 
 def pack_or_record(
-    row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, threads: int = 1
+    row: SlideRow,
+    recipe: Recipe,
+    tree: DatasetTree,
+    reporter: Reporter,
+    *,
+    threads: int = 1,
+    stage: Path | None = None,
 ) -> Receipt:
     """As ``pack``, but bad data becomes a receipt of state ``failed``, so that a workflow goes on."""
     try:
-        return pack(row, recipe, tree, reporter, threads=threads)
+        return pack(row, recipe, tree, reporter, threads=threads, stage=stage)
     except DataError as error:
         reporter.say(str(error), level="error", slide=row.slide_id)
         part = tree.plan_slice(row.slide_id)

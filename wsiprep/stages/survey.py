@@ -35,6 +35,7 @@ from wsiprep.stages.overview import Overview, picture_of
 from wsiprep.stages.pictures import jpeg_bytes
 from wsiprep.stages.records import candidates_table, pixels_of, record_head
 from wsiprep.stages.scale import SlideScale, slide_scale
+from wsiprep.stages.staging import staged
 from wsiprep.stages.tables import table_bytes
 from wsiprep.stain import ColourHistogram, ColourSample, glass_colour, histogram
 from wsiprep.tissue import TissueMask, cell_fractions, find_tissue, read_given, write_mask
@@ -43,15 +44,23 @@ FULL_DIGEST_CHUNK = 1 << 22
 MIN_STAIN_TISSUE = 0.5
 
 
-def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter) -> dict[str, Any]:
+def survey(
+    row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, stage: Path | None = None
+) -> dict[str, Any]:
     """Survey one slide and write its folder; returns the record (``slide.json``).
+
+    Args:
+        stage: a scratch folder that the slide is copied to and read from.
 
     Raises:
         DataError: the slide, its spacing or its annotations cannot be trusted (exit 65).
-        StorageError: the folder cannot be written (exit 74).
+        StorageError: the folder, or the scratch, cannot be written (exit 74).
     """
-    recipe = recipe.for_source(row.source)
-    row = row.located()
+    with staged(row.located(), stage, reporter) as here:
+        return _survey(here, recipe.for_source(row.source), tree, reporter)
+
+
+def _survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter) -> dict[str, Any]:
     if is_collection(row.slide):
         return survey_collection(row, recipe, tree, reporter)
     _check_digest(row)
@@ -112,10 +121,12 @@ def survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter)
     return record
 
 
-def survey_or_record(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter) -> dict[str, Any]:
+def survey_or_record(
+    row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, stage: Path | None = None
+) -> dict[str, Any]:
     """As ``survey``, but bad data becomes a recorded state ``failed``, so that a workflow goes on."""
     try:
-        return survey(row, recipe, tree, reporter)
+        return survey(row, recipe, tree, reporter, stage=stage)
     except DataError as error:
         reporter.say(str(error), level="error", slide=row.slide_id)
         record = record_head(row, "failed") | {"error": {"code": error.code, "message": str(error)}}

@@ -15,6 +15,7 @@ from wsiprep.slides.collections import is_collection
 from wsiprep.stages.pack import pack
 from wsiprep.stages.plan import decide_slide, write_slice
 from wsiprep.stages.rows import recipe_of_tree, record_recipe, require_same_recipe
+from wsiprep.stages.staging import staged
 from wsiprep.stages.survey import survey
 from wsiprep.store import Receipt
 
@@ -45,7 +46,9 @@ class TileRequest:
     overrides: tuple[str, ...] = ()
 
 
-def tile(request: TileRequest, tree: DatasetTree, reporter: Reporter, *, threads: int = 1) -> Receipt:
+def tile(
+    request: TileRequest, tree: DatasetTree, reporter: Reporter, *, threads: int = 1, stage: Path | None = None
+) -> Receipt:
     """Cut one slide into patches; returns the receipt of its shard.
 
     Raises:
@@ -56,19 +59,20 @@ def tile(request: TileRequest, tree: DatasetTree, reporter: Reporter, *, threads
     require_same_recipe(tree, recipe)
     row = _row(request)
     _require_mask(row.located(), recipe)
-    record = survey(row, recipe, tree, reporter)
-    record_recipe(tree, recipe)
-    decided = decide_slide(row, record, recipe, tree)
-    if not decided.kept_count:
-        counts = ", ".join(f"{n} {name}" for name, n in decided.reasons().items())
-        raise PlanError(
-            "no cell of the slide is kept", got=counts or "no cell fits into the slide", file=request.slide,
-            expected=f"cells with tissue >= {recipe.keep.min_tissue:g}, or within the recipe's keep rules",
-            fix="look at overview.jpg and tissue.png in the slide's folder; a smaller --patch-size-px, another "
-            "tissue.method or a lower keep.min_tissue may be right",
-        )  # fmt: skip
-    write_slice(decided, recipe, tree, cohort=None)
-    return pack(row, recipe, tree, reporter, threads=threads)
+    with staged(row.located(), stage, reporter) as here:
+        record = survey(here, recipe, tree, reporter)
+        record_recipe(tree, recipe)
+        decided = decide_slide(here, record, recipe, tree)
+        if not decided.kept_count:
+            counts = ", ".join(f"{n} {name}" for name, n in decided.reasons().items())
+            raise PlanError(
+                "no cell of the slide is kept", got=counts or "no cell fits into the slide", file=request.slide,
+                expected=f"cells with tissue >= {recipe.keep.min_tissue:g}, or within the recipe's keep rules",
+                fix="look at overview.jpg and tissue.png in the slide's folder; a smaller --patch-size-px, another "
+                "tissue.method or a lower keep.min_tissue may be right",
+            )  # fmt: skip
+        write_slice(decided, recipe, tree, cohort=None)
+        return pack(here, recipe, tree, reporter, threads=threads)
 
 
 def tile_recipe(request: TileRequest, tree: DatasetTree) -> Recipe:
