@@ -10,7 +10,8 @@ from typing import Any
 from wsiprep.errors import TrainingError
 from wsiprep.models import create_model
 from wsiprep.training.checkpoint import IDENTITY, load_checkpoint
-from wsiprep.training.data import PatchDataset, make_loader
+from wsiprep.training.data import PatchDataset
+from wsiprep.training.loader import make_loader
 from wsiprep.training.record import hardware
 from wsiprep.training.spec import Normalisation
 from wsiprep.training.task import SegmentationTask, TaskSettings

@@ -23,10 +23,12 @@ from wsiprep.models import create_model
 from wsiprep.progress import NullReporter, Reporter
 from wsiprep.training.callbacks import BEST, HISTORY, LAST, History, StepProgress, checkpoints
 from wsiprep.training.checkpoint import epochs_done, load_checkpoint
-from wsiprep.training.data import EpochSampler, PatchDataset, make_loader
+from wsiprep.training.data import PatchDataset
 from wsiprep.training.guarded_lightning import Trainer, seed_everything
+from wsiprep.training.loader import make_loader
 from wsiprep.training.pixels import class_pixels, normalisation_of
 from wsiprep.training.record import hardware, model_record, peak_memory_bytes, versions
+from wsiprep.training.sampler import EpochSampler
 from wsiprep.training.spec import RUN_RECORD, TrainingRun
 from wsiprep.training.task import SegmentationTask, TaskSettings
 from wsiprep.training.trainer import fit, make_trainer, quiet_lightning

@@ -9,8 +9,11 @@ import trainingcases as cases
 
 from wsiprep.errors import StoreError, UsageError
 from wsiprep.store import Dataset
-from wsiprep.training.data import EpochSampler, PatchDataset, dihedral, make_loader
+from wsiprep.training.data import PatchDataset
+from wsiprep.training.loader import make_loader
 from wsiprep.training.pixels import class_pixels, normalisation_of
+from wsiprep.training.sampler import EpochSampler
+from wsiprep.training.variation import dihedral
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,133 @@
+"""Stains where the dataset holds scanned pixels: normalised or varied while a patch is loaded.
+
+A dataset packed with ``stain.when: load`` has the fits of each slide beside its pixels, so that settings can be
+compared without packing again. What is done to a patch is exactly what ``pack`` would have done (``stain.normaliser``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+
+from wsiprep.errors import StainError, UsageError
+from wsiprep.stain import Fit, StainFit, fit_from_dict, normaliser
+from wsiprep.store import Dataset
+from wsiprep.training.streams import STAIN_STREAM
+
+FIT, AUGMENT = "fit", "augment"
+STAINS = (FIT, "vahadane", "macenko", "ramakrishnan", "hematoxylin", "reinhard", AUGMENT)
+AMOUNT_RANGE = (0.8, 1.25)
+"""Factors of each stain's amount under ``augment``, log-uniform: a quarter more or a fifth less."""
+
+NOBODYS = "none"
+"""The origin of patches that stay as they are, since the slide has no fit of its own."""
+
+_SHARE_A_FIT = frozenset({"vahadane", "hematoxylin"})
+_FIX = "pack with stain.when: load, or leave stain out"
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class StainAtLoad:
+    """Applies the fits beside a dataset's patches. Pickles; keeps one fit a shard.
+
+    Args:
+        dataset: packed with ``stain.when: load``.
+        choice: one of ``STAINS``, see ``PatchDataset``.
+        seed: of ``augment``.
+
+    Raises:
+        UsageError: no such choice.
+    """
+
+    def __init__(self, dataset: Dataset, choice: str, seed: int = 0) -> None:
+        if choice not in STAINS:
+            raise UsageError("unknown stain", got=choice, expected=", ".join(STAINS))
+        self.dataset, self.choice, self.seed = dataset, choice, seed
+        self._fits: dict[str, tuple[Fit, Fit] | None] = {}
+        self._maps: dict[str, Callable[[Pixels], Pixels]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StainAtLoad, (self.dataset, self.choice, self.seed)
+
+    def require(self, rows: npt.NDArray[np.int64]) -> None:
+        """See that all shards of these rows have a fit that can be applied.
+
+        Raises:
+            StainError: a patch was normalised when it was packed, or its shard has no such fit.
+        """
+        index = self.dataset.index.select(["shard", "stain_origin"]).take(rows)
+        done = index.filter(pc.is_valid(index["stain_origin"]))
+        if done.num_rows:
+            raise StainError(
+                "the dataset's stains were normalised when it was packed",
+                got=f"{done.num_rows} of {index.num_rows} patches, the first in {done['shard'][0].as_py()}",
+                expected="scanned pixels",
+                fix="leave stain out, or pack with stain.when: load",
+            )
+        shards = index["shard"].combine_chunks().dictionary_encode()
+        first = np.unique(shards.indices.to_numpy(), return_index=True)[1]
+        for row in rows[first].tolist():
+            self._fit(row)
+
+    def apply(self, image: Pixels, row: int, epoch: int) -> tuple[Pixels, str]:
+        """The pixels (h, w, 3) of one row of the index, normalised or varied, and whose stains they were taken for.
+
+        ``augment`` multiplies the amount of each stain by a factor that depends on (seed, epoch, row) alone.
+        """
+        fits = self._fit(row)
+        if fits is None:
+            return image, NOBODYS
+        source, target = fits
+        if self.choice == AUGMENT:
+            varied = varied_amounts(source, self.seed, epoch, row)
+            return normaliser(source, varied, method=source.method, n_patches=1)(image), source.origin
+        shard = self._shard(row)
+        if shard not in self._maps:
+            method = source.method if self.choice == FIT else self.choice
+            # One patch: a table of all colours takes 64 MB, and loaders meet many slides at once.
+            self._maps[shard] = normaliser(source, target, method=method, n_patches=1)
+        return self._maps[shard](image), source.origin
+
+    def _shard(self, row: int) -> str:
+        return str(self.dataset.index["shard"][row].as_py())
+
+    def _fit(self, row: int) -> tuple[Fit, Fit] | None:
+        """Source and target; None where they are nobody's own, and the patch stays as it is."""
+        shard = self._shard(row)
+        if shard not in self._fits:
+            value = self.dataset.attributes_of(row).get("stain")
+            if value is None:
+                raise StainError("a shard has no stain fit", got=shard, fix=_FIX)
+            fits = fit_from_dict(value["source"]), fit_from_dict(value["target"])
+            self._require_method(fits[0], shard)
+            self._fits[shard] = None if fits[0].origin == "reference" else fits
+        return self._fits[shard]
+
+    def _require_method(self, source: Fit, shard: str) -> None:
+        if self.choice == AUGMENT:
+            if not isinstance(source, StainFit):
+                raise StainError("only fits of two stains have amounts to vary", got=f"{source.method} in {shard}")
+        elif self.choice not in (FIT, source.method) and not {self.choice, source.method} <= _SHARE_A_FIT:
+            raise StainError(
+                "a shard has the fit of another method", got=f"{source.method} in {shard}", expected=self.choice,
+                fix="take stain='fit', or pack with that method",
+            )  # fmt: skip
+
+
+def varied_amounts(source: Fit, seed: int, epoch: int, row: int) -> StainFit:
+    """A target that is the source's own stains in other amounts, by (seed, epoch, row).
+
+    Raises:
+        StainError: the fit is not of two stains.
+    """
+    if not isinstance(source, StainFit):
+        raise StainError("only fits of two stains have amounts to vary", got=source.method)
+    low, high = np.log(AMOUNT_RANGE)
+    factors = np.exp(np.random.default_rng([seed, STAIN_STREAM, epoch, row]).uniform(low, high, size=2))
+    return replace(source, max_concentrations=source.max_concentrations * factors)
