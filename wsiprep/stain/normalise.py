@@ -1,6 +1,8 @@
-"""Colours of one slide in the stains of another."""
+"""Colours of one slide in the stains of another: the plain definition, which the fast ways are held to."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,21 +12,27 @@ from wsiprep.stain.density import WHITE, Floats, White, optical_density
 from wsiprep.stain.lasso import concentrations
 from wsiprep.stain.model import StainFit
 
-_BLOCK_PX = 1 << 14
+Rgb = npt.NDArray[np.uint8]
+
+BLOCK_PX = 1 << 14
 """Pixels at a time: the float64 planes of a block stay in the second-level cache."""
 GLASS_NOISE = 5
 """Levels by which glass is darker than its own median: 99 % of it on a shaded slide with JPEG noise. The
 stains' vectors cannot draw such grey, and would put up to 4 levels of colour in its place."""
-_EVERY_LEVEL = np.repeat(np.arange(256.0)[None], 3, axis=0)
+EVERY_LEVEL = np.repeat(np.arange(256.0)[None], 3, axis=0)
+"""Each level of each channel, (3, 256): what a table a channel is made from."""
 
 
-def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) -> npt.NDArray[np.uint8]:
+def normalise(rgb: Rgb, source: StainFit, target: StainFit, method: str | None = None) -> Rgb:
     """``rgb`` as it would look in the stains of ``target``.
 
     Amounts of the source's stains by the non-negative lasso (lambda 0.01), scaled by the ratio of the 99th
     percentiles, put together with the target's vectors and truncated to uint8, as staintools does. Glass is
     returned as it is: pixels without either stain and, where the source's white was measured, pixels no
     darker than it but for noise (5 levels). With the default white of 255 all is as staintools defines it.
+
+    Two methods differ in one step each: ``ramakrishnan`` has the amounts max(X pinv(W), 0), and
+    ``hematoxylin`` draws the first stain alone: eosin is told from it, and then contributes nothing.
 
     Both densities are relative to the source's own white, I' = white exp(-s C W_target): the stains become
     the target's, the lamp stays the slide's. Two scanners whose glass differs by 10 levels still do after
@@ -34,6 +42,7 @@ def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) ->
         rgb: uint8 (h, w, 3); read-only and strided arrays are fine, and it is never written to.
         source: fit of the slide that ``rgb`` is from.
         target: the look to have.
+        method: of the two stains' methods; the one that ``source`` was fitted by where it is not given.
 
     Returns:
         A new uint8 (h, w, 3).
@@ -41,23 +50,17 @@ def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) ->
     Raises:
         UsageError: not RGB in uint8.
     """
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise UsageError(
-            "stains are normalised on RGB",
-            got=f"{rgb.dtype} {rgb.shape}",
-            expected="uint8 (h, w, 3)",
-            fix="drop the alpha channel, or scale to 0..255 and cast to uint8",
-        )
-    scale = target.max_concentrations / source.max_concentrations
-    mixing = np.ascontiguousarray((target.matrix * scale[:, None]).T)
-    table = optical_density(_EVERY_LEVEL, source.white)
+    require_rgb(rgb)
+    method = source.method if method is None else method
+    mixing = mixing_of(source, target, method)
+    table = optical_density(EVERY_LEVEL, source.white)
     white = np.array(source.white)[:, None]
     pixels = rgb.reshape(-1, 3)
     result = np.empty(pixels.shape, dtype=np.uint8)
-    for start in range(0, len(pixels), _BLOCK_PX):
-        block = pixels[start : start + _BLOCK_PX]
-        out = result[start : start + _BLOCK_PX]
-        amounts = concentrations(_looked_up(table, block), source.matrix)
+    for start in range(0, len(pixels), BLOCK_PX):
+        block = pixels[start : start + BLOCK_PX]
+        out = result[start : start + BLOCK_PX]
+        amounts = _amounts(_looked_up(table, block), source.matrix, method)
         light = np.exp(-(mixing @ amounts))
         light *= white
         out[:] = light.T.astype(np.uint8)
@@ -67,7 +70,37 @@ def normalise(rgb: npt.NDArray[np.uint8], source: StainFit, target: StainFit) ->
     return result.reshape(rgb.shape)
 
 
-def _looked_up(table: Floats, block: npt.NDArray[np.uint8]) -> Floats:
+def require_rgb(rgb: Any) -> None:
+    """Let nothing pass but uint8 (h, w, 3).
+
+    Raises:
+        UsageError: anything else.
+    """
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise UsageError(
+            "stains are normalised on RGB",
+            got=f"{getattr(rgb, 'dtype', type(rgb).__name__)} {getattr(rgb, 'shape', '')}".strip(),
+            expected="uint8 (h, w, 3)",
+            fix="drop the alpha channel, or scale to 0..255 and cast to uint8",
+        )
+
+
+def mixing_of(source: StainFit, target: StainFit, method: str) -> Floats:
+    """Density in R, G, B of one unit of each of the source's stains in the target's look, float64 (3, 2)."""
+    scale = target.max_concentrations / source.max_concentrations
+    if method == "hematoxylin":
+        scale = scale * np.array([1.0, 0.0])
+    return np.ascontiguousarray((target.matrix * scale[:, None]).T)
+
+
+def _amounts(density: Floats, matrix: Floats, method: str) -> Floats:
+    """Amounts (2, n) of two stains in densities (3, n)."""
+    if method == "ramakrishnan":
+        return np.maximum(np.linalg.pinv(matrix.T) @ density, 0.0)
+    return concentrations(density, matrix)
+
+
+def _looked_up(table: Floats, block: Rgb) -> Floats:
     """Densities (3, n) of pixels (n, 3), a table a channel."""
     density = np.empty((3, len(block)))
     for channel in range(3):
@@ -75,7 +108,7 @@ def _looked_up(table: Floats, block: npt.NDArray[np.uint8]) -> Floats:
     return density
 
 
-def _near_white(block: npt.NDArray[np.uint8], white: White) -> npt.NDArray[np.bool_]:
+def _near_white(block: Rgb, white: White) -> npt.NDArray[np.bool_]:
     """Which pixels (n, 3) are the glass of a measured white; the default one has no noise to allow for."""
     near = np.full(len(block), white != WHITE)
     for channel in range(3):
