@@ -9,6 +9,7 @@ from wsiprep.stain.model import Fit, ReinhardFit, StainFit, fit_from_dict, stain
 from wsiprep.stain.normalise import normalise
 from wsiprep.stain.reference import REFERENCE
 from wsiprep.stain.sample import ColourSample
+from wsiprep.stain.transform import Normaliser, normaliser, way_of_own_fits
 
 __all__ = [
     "REASONS",
@@ -18,6 +19,7 @@ __all__ = [
     "ColourSample",
     "Fit",
     "Glass",
+    "Normaliser",
     "ReinhardFit",
     "StainFit",
     "White",
@@ -29,6 +31,8 @@ __all__ = [
     "histogram",
     "merge_cohort",
     "normalise",
+    "normaliser",
     "seen_on_white",
     "stain_of",
+    "way_of_own_fits",
 ]
