@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from wsiprep.stain.density import White, tissue_px
-from wsiprep.stain.fit import fit
-from wsiprep.stain.histogram import ColourHistogram, merge, recounted
-from wsiprep.stain.model import StainFit
+from wsiprep.stain.density import WHITE, Floats, White, is_tissue, tissue_px
+from wsiprep.stain.fit import attempt, known, refused
+from wsiprep.stain.histogram import ColourHistogram, recounted, summed
+from wsiprep.stain.model import Fit
+from wsiprep.stain.ramakrishnan import median_of, region_matrix
+from wsiprep.stain.refusal import Refusal
 
 SLIDE_WEIGHT = 1 << 30
 """What every slide's counts are scaled to add up to, about: its sampled area does not decide its vote."""
 
 
 def merge_cohort(histograms: Iterable[ColourHistogram]) -> ColourHistogram:
-    """The colours of many slides, each with equal weight, in any order.
+    """The colours of many slides, each with equal weight, in any order; one slide is in memory at a time.
 
     Counts are scaled to 2^30 a slide and rounded to whole numbers, at least 1, so that the sum is of
     integers and does not depend on the order. Slides without pixels are left out.
     """
-    return merge(_levelled(part) for part in histograms if part.total_px > 0)
+    return summed(_levelled(part) for part in histograms if part.total_px > 0)
 
 
 def seen_on_white(hist: ColourHistogram, white: White) -> ColourHistogram:
@@ -35,24 +37,44 @@ def seen_on_white(hist: ColourHistogram, white: White) -> ColourHistogram:
     return recounted(np.minimum(lit, 255.0), hist.counts)
 
 
-def fit_cohort(histograms: Iterable[ColourHistogram], method: str, min_tissue_px: int) -> StainFit:
+def tissue_part(hist: ColourHistogram, white: White) -> ColourHistogram:
+    """The tissue colours alone, as scanned: what moments are taken of, which no light is divided out of."""
+    tissue = is_tissue(hist.centres(), white)
+    return ColourHistogram(hist.codes[tissue], hist.counts[tissue])
+
+
+def fit_cohort(histograms: Iterable[ColourHistogram], method: str, min_tissue_px: int) -> Fit:
     """The stains of a cohort: of the slides of the train split, so that nothing leaks from the others.
 
     Slides with fewer than ``min_tissue_px`` tissue pixels have no vote. Give the histograms of slides whose
     own fit is ``ok``: ink and black padding would vote too. Give them ``seen_on_white``: what two scanners'
-    lamps differ by is no stain, and a fit has one white, which here is 255.
+    lamps differ by is no stain, and a fit has one white, which here is 255; for ``reinhard`` give each one's
+    ``tissue_part``. For ``ramakrishnan`` each slide is a region, of whose vectors the median is taken.
 
     Args:
-        histograms: one a slide.
-        method: ``macenko`` or ``vahadane``.
+        histograms: one a slide; read once, one at a time.
+        method: any of ``Method``.
         min_tissue_px: tissue pixels needed on each slide.
 
     Raises:
         StainError: see ``fit``; no slide has enough tissue.
         UsageError: unknown method.
     """
-    merged = merge_cohort(part for part in histograms if tissue_px(part) >= min_tissue_px)
-    return replace(fit(merged, method, 1), origin="cohort")
+    name = known(method)
+    matrices: list[Floats] = []
+
+    def votes() -> Iterator[ColourHistogram]:
+        for part in histograms:
+            if tissue_px(part) >= min_tissue_px:
+                if name == "ramakrishnan" and (matrix := region_matrix(part)) is not None:
+                    matrices.append(matrix)
+                yield part
+
+    merged = merge_cohort(votes())
+    found = attempt(merged, name, 1, WHITE, matrix=median_of(matrices)[0] if matrices else None)
+    if isinstance(found, Refusal):
+        raise refused(found)
+    return replace(found, origin="cohort")
 
 
 def _levelled(part: ColourHistogram) -> ColourHistogram:

@@ -1,93 +1,61 @@
-"""Fits of a slide's stains, with the reasons for which a fit is refused."""
+"""Fits of a slide's, patch's or picture's stains by each method, and what stands in for a fit that is refused."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import cast
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from wsiprep.errors import StainError, UsageError
-from wsiprep.stain.density import WHITE, Floats, White, is_tissue, optical_density, weighted_percentile
+from wsiprep.stain.counted import Counted
+from wsiprep.stain.density import WHITE, Floats, White, weighted_percentile
 from wsiprep.stain.histogram import ColourHistogram
 from wsiprep.stain.lasso import concentrations
 from wsiprep.stain.macenko import macenko_matrix
-from wsiprep.stain.model import OK, StainFit, TwoStains
+from wsiprep.stain.model import OK, Fit, Method, ReinhardFit, StainFit, TwoStains
+from wsiprep.stain.ramakrishnan import glass_of, median_matrix, positive_percentile, projected
 from wsiprep.stain.reference import REFERENCE
-from wsiprep.stain.vahadane import vahadane_matrix
+from wsiprep.stain.refusal import REASONS, Refusal, refused_amounts, refused_colours, refused_vectors
+from wsiprep.stain.reinhard import MIN_DEVIATION, lab_moments
+from wsiprep.stain.sample import ColourSample
+from wsiprep.stain.vahadane import START, vahadane_matrix
 
 MAX_PERCENTILE = 99.0
 """Of the amounts, over all pixels: what is scaled to the target's."""
-INK_GREEN = 0.70
-"""Haematoxylin and eosin both absorb green most, or nearly: darker colours whose green density is below this
-part of their largest are ink. On eleven clean H&E images of five origins this moves no vector by more than
-0.3 degrees; on a slide with 1.3 % of green ink it turns H by 13, to (0.65, 0.66, 0.36). Red pen passes."""
-MAX_INK = 0.25
-MAX_GREY = 0.5
-GREY_CHROMA = 0.10
-"""Densities that differ by less than this part of their mean are grey."""
-MIN_ANGLE_DEG: dict[str, float] = {"macenko": 10.0, "vahadane": 6.0}
-"""Real H&E: 16 to 39 and 8 to 26 degrees; one stain with noise: at most 7.3 and 5.7."""
-MAX_ANGLE_DEG = 45.0
-MIN_COMPONENT = -0.05
-MIN_ACTIVE = 0.02
-"""Least share of the stained pixels that has any of a stain."""
-MIN_RATIO = 0.05
-"""Least ratio of the two stains' 99th percentiles (real slides: 0.25 and more)."""
-MIN_AMOUNT = 0.1
-"""Least 99th percentile of a stain's amount (real slides: 0.7 and more): the transform divides by it."""
 
-REASONS: dict[str, str] = {
-    "too_little_tissue": "fewer tissue pixels than min_tissue_px",
-    "grey_or_black": f"more than {MAX_GREY:.0%} of the tissue has no colour",
-    "ink": f"more than {MAX_INK:.0%} of the tissue has a colour that haematoxylin and eosin cannot have",
-    "single_stain": "the two stains are nearly the same, or one of them is on hardly any pixel",
-    "faint": f"an amount's 99th percentile is below {MIN_AMOUNT:g}: pale stain, or nearly all glass was counted",
-    "not_two_stains": f"the stains are more than {MAX_ANGLE_DEG:g} degrees apart, or one adds light",
-}
-"""Why a fit is refused, by the code that goes into ``StainFit.status``; in the record of every fallback."""
+Colours = ColourHistogram | ColourSample
+"""What is fitted: one histogram, or the regions of a slide; only ``ramakrishnan`` looks at them apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    reason: str
-    diagnostics: dict[str, float]
-
-
-def fit(hist: ColourHistogram, method: str, min_tissue_px: int, white: White = WHITE) -> StainFit:
-    """The stains of the pixels in ``hist``.
+def fit(colours: Colours, method: str, min_tissue_px: int, white: White = WHITE) -> Fit:
+    """The stains of the counted pixels.
 
     Tissue colours (L < 0.8) that are not ink decide the vectors. The amounts' 99th percentiles are over every
     pixel but ink, glass included, as in staintools: they depend on how much glass was counted, so count
-    cells of tissue.
+    cells of tissue. Moments (``reinhard``) are of the tissue alone, and only of colours on which two stains
+    can be fitted too: moments themselves do not tell a pen from a slide.
 
     Args:
-        hist: colours of a sample of the slide.
-        method: ``macenko`` or ``vahadane``.
+        colours: of a sample of the slide.
+        method: ``macenko``, ``vahadane``, ``ramakrishnan``, ``hematoxylin`` (the same vectors and amounts as
+            Vahadane's) or ``reinhard``.
         min_tissue_px: fewer tissue pixels are not fitted.
         white: the slide's empty glass (``glass_colour``), from which densities and lightness count; the
-            default is staintools' definition.
+            default is staintools' definition. ``ramakrishnan`` takes the bright pixels' 80th percentile then.
 
     Raises:
         StainError: the colours are not two stains; the message has a code of ``REASONS``.
         UsageError: unknown method.
     """
-    result = _attempt(hist, _method(method), min_tissue_px, white)
-    if isinstance(result, _Refusal):
-        shown = {name: round(value, 4) for name, value in result.diagnostics.items()}
-        raise StainError(
-            f"no stains can be fitted ({result.reason})",
-            got=shown,
-            expected=f"not: {REASONS[result.reason]}",
-            fix="leave the slide out, give a tissue mask without ink, or let it fall back to the cohort's stains",
-        )
+    result = attempt(colours, known(method), min_tissue_px, white)
+    if isinstance(result, Refusal):
+        raise refused(result)
     return result
 
 
-def fit_or_fallback(
-    hist: ColourHistogram, method: str, min_tissue_px: int, cohort: StainFit | None, white: White = WHITE
-) -> StainFit:
+def fit_or_fallback(colours: Colours, method: str, min_tissue_px: int, cohort: Fit | None, white: White = WHITE) -> Fit:
     """The slide's own fit; where it is refused the cohort's, and without one the reference's.
 
     ``status`` is then the reason, ``origin`` whose stains they are, and ``diagnostics`` and ``white`` the slide's.
@@ -95,101 +63,113 @@ def fit_or_fallback(
     Raises:
         UsageError: unknown method.
     """
-    name = _method(method)
-    result = _attempt(hist, name, min_tissue_px, white)
-    if isinstance(result, StainFit):
+    name = known(method)
+    result = attempt(colours, name, min_tissue_px, white)
+    if not isinstance(result, Refusal):
         return result
     stand_in = REFERENCE[name] if cohort is None else cohort
     return replace(stand_in, status=result.reason, diagnostics=result.diagnostics, white=white)
 
 
-def _method(name: str) -> TwoStains:
-    if name not in MIN_ANGLE_DEG:
-        raise UsageError("unknown stain method", got=name, expected=" or ".join(MIN_ANGLE_DEG))
-    return cast(TwoStains, name)
+def refused(refusal: Refusal) -> StainError:
+    """The error that says why."""
+    return StainError(
+        f"no stains can be fitted ({refusal.reason})",
+        got={name: round(value, 4) for name, value in refusal.diagnostics.items()},
+        expected=f"not: {REASONS[refusal.reason]}",
+        fix="leave the slide out, give a tissue mask without ink, or let it fall back to the cohort's stains",
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Colours:
-    """The counted colours: density (3, k), counts (k,), and which of them are tissue, and which ink."""
+def known(name: str) -> Method:
+    """The method of that name.
 
-    density: Floats
-    counts: npt.NDArray[np.int64]
-    tissue: npt.NDArray[np.bool_]
-    ink: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, hist: ColourHistogram, white: White) -> _Colours:
-        centres = hist.centres()
-        density, tissue = optical_density(centres, white), is_tissue(centres, white)
-        return cls(density, hist.counts, tissue, tissue & (density[1] < INK_GREEN * density.max(axis=0)))
-
-    @property
-    def stained(self) -> npt.NDArray[np.bool_]:
-        return self.tissue & ~self.ink
-
-    def total(self, part: npt.NDArray[np.bool_]) -> float:
-        return float(self.counts[part].sum())
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in get_args(Method):
+        raise UsageError("unknown stain method", got=name, expected=" or ".join(get_args(Method)))
+    return cast(Method, name)
 
 
-def _attempt(hist: ColourHistogram, method: TwoStains, min_tissue_px: int, white: White) -> StainFit | _Refusal:
-    colours = _Colours.of(hist, white)
-    diagnostics = {"total_px": float(hist.total_px), "tissue_px": colours.total(colours.tissue)}
-    reason = _refused_colours(colours, min_tissue_px, diagnostics)
+def attempt(
+    colours: Colours,
+    method: Method,
+    min_tissue_px: int,
+    white: White,
+    *,
+    start: Floats = START,
+    matrix: Floats | None = None,
+) -> Fit | Refusal:
+    """The fit, or why there is none.
+
+    Args:
+        colours, min_tissue_px, white: as of ``fit``.
+        method: one that is known.
+        start: where Vahadane's search begins, which decides only its length.
+        matrix: vectors to take instead of finding any.
+    """
+    sample = ColourSample((colours,)) if isinstance(colours, ColourHistogram) else colours
+    if method == "reinhard":
+        return _moments(sample.total, min_tissue_px, white)
+    if method == "ramakrishnan" and white == WHITE:
+        white = glass_of(sample.total)
+    counted = Counted.of(sample.total, white)
+    diagnostics = _counts_of(counted)
+    reason = refused_colours(counted, min_tissue_px, diagnostics)
     if reason != OK:
-        return _Refusal(reason, diagnostics)
-    matrix = _matrix(colours.density[:, colours.stained], colours.counts[colours.stained], method, diagnostics)
-    reason = _refused_vectors(matrix, method, diagnostics)
+        return Refusal(reason, diagnostics)
+    if matrix is None and method == "ramakrishnan":
+        matrix = median_matrix(sample.regions, white, diagnostics, start)
+    elif matrix is None:
+        matrix = _matrix(counted, method, start, diagnostics)
+    return _two_stains(counted, method, white, matrix, diagnostics)
+
+
+def _counts_of(counted: Counted) -> dict[str, float]:
+    return {"total_px": float(counted.counts.sum()), "tissue_px": counted.total(counted.tissue)}
+
+
+def _two_stains(
+    counted: Counted, method: TwoStains, white: White, matrix: Floats, diagnostics: dict[str, float]
+) -> StainFit | Refusal:
+    reason = refused_vectors(matrix, method, diagnostics)
     if reason != OK:
-        return _Refusal(reason, diagnostics)
-    amounts = concentrations(colours.density, matrix)
-    counted = ~colours.ink
-    largest = np.array([weighted_percentile(a[counted], colours.counts[counted], MAX_PERCENTILE) for a in amounts])
-    reason = _refused_amounts(amounts, largest, colours, diagnostics)
+        return Refusal(reason, diagnostics)
+    free = method == "ramakrishnan"
+    amounts = (projected if free else concentrations)(counted.density, matrix)
+    largest = _largest(amounts, counted, positive=free)
+    reason = refused_amounts(amounts, largest, counted, diagnostics)
     if reason != OK:
-        return _Refusal(reason, diagnostics)
+        return Refusal(reason, diagnostics)
     return StainFit(method, matrix, largest, diagnostics=diagnostics, white=white)
 
 
-def _refused_colours(colours: _Colours, min_tissue_px: int, diagnostics: dict[str, float]) -> str:
-    if diagnostics["tissue_px"] < max(min_tissue_px, 1):
-        return "too_little_tissue"
-    diagnostics["grey"] = _grey_share(colours.density[:, colours.tissue], colours.counts[colours.tissue])
-    diagnostics["ink"] = colours.total(colours.ink) / diagnostics["tissue_px"]
-    if diagnostics["grey"] > MAX_GREY:
-        return "grey_or_black"
-    return "ink" if diagnostics["ink"] > MAX_INK else OK
-
-
-def _grey_share(density: Floats, counts: npt.NDArray[np.int64]) -> float:
-    """Share of pixels whose three densities differ by less than a tenth of their mean."""
-    chroma = (density.max(axis=0) - density.min(axis=0)) / density.mean(axis=0)
-    return float(counts[chroma < GREY_CHROMA].sum() / counts.sum())
-
-
-def _matrix(density: Floats, counts: npt.NDArray[np.int64], method: TwoStains, diagnostics: dict[str, float]) -> Floats:
+def _matrix(counted: Counted, method: TwoStains, start: Floats, diagnostics: dict[str, float]) -> Floats:
+    density, counts = counted.density[:, counted.stained], counted.counts[counted.stained]
     if method == "macenko":
         return macenko_matrix(density, counts)
-    found = vahadane_matrix(density, counts)
+    found = vahadane_matrix(density, counts, start)
     diagnostics |= {"objective": found.objective, "iterations": float(found.iterations)}
     diagnostics["converged"] = float(found.converged)
     return found.matrix
 
 
-def _refused_vectors(matrix: Floats, method: TwoStains, diagnostics: dict[str, float]) -> str:
-    cosine = float(np.clip(matrix[0] @ matrix[1], -1, 1))
-    angle = float(np.degrees(np.arccos(cosine)))
-    diagnostics["angle_deg"] = angle
-    if angle < MIN_ANGLE_DEG[method]:
-        return "single_stain"
-    return "not_two_stains" if angle > MAX_ANGLE_DEG or matrix.min() < MIN_COMPONENT else OK
+def _largest(amounts: Iterable[Floats], counted: Counted, *, positive: bool) -> Floats:
+    """99th percentile of each stain's amount over every pixel but ink, or over those that have any of it."""
+    kept = ~counted.ink
+    percentile = positive_percentile if positive else weighted_percentile
+    return np.array([percentile(stain[kept], counted.counts[kept], MAX_PERCENTILE) for stain in amounts])
 
 
-def _refused_amounts(amounts: Floats, largest: Floats, colours: _Colours, diagnostics: dict[str, float]) -> str:
-    stained = colours.stained
-    active = (amounts[:, stained] > 0) @ colours.counts[stained] / colours.total(stained)
-    diagnostics |= {"active_h": float(active[0]), "active_e": float(active[1])}
-    diagnostics |= {"max_h": float(largest[0]), "max_e": float(largest[1])}
-    if active.min() < MIN_ACTIVE or largest.min() < MIN_RATIO * largest.max():
-        return "single_stain"
-    return "faint" if largest.min() < MIN_AMOUNT else OK
+def _moments(hist: ColourHistogram, min_tissue_px: int, white: White) -> ReinhardFit | Refusal:
+    stains = attempt(hist, "macenko", min_tissue_px, white)
+    if isinstance(stains, Refusal):
+        return stains
+    counted = Counted.of(hist, white)
+    part = counted.stained
+    means, deviations = lab_moments(counted.colours[:, part], counted.counts[part])
+    diagnostics = dict(stains.diagnostics)
+    if deviations.min() < MIN_DEVIATION:
+        return Refusal("single_stain", diagnostics)
+    return ReinhardFit(means, deviations, diagnostics=diagnostics, white=white)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from wsiprep.errors import StainError
 from wsiprep.stain.histogram import ColourHistogram, merge
@@ -69,5 +71,5 @@ class ColourSample:
         )
 
 
-def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+def _joined(parts: list[npt.NDArray[Any]], dtype: type) -> npt.NDArray[Any]:
     return np.concatenate([np.zeros(0, dtype=dtype), *parts]).astype(dtype)
