@@ -13,87 +13,40 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, Size
-from wsiprep.slides.protocol import RGB, Slide
+from wsiprep.slides.block_mean import MAX_DOWNSAMPLE, block_mean
+from wsiprep.slides.protocol import RGB, LevelRead, Slide, TileSlide
 
-MAX_DOWNSAMPLE = 4096
-"""255 x 4096^2 is the largest sum of a block that 32 bits hold."""
+__all__ = ["MAX_DOWNSAMPLE", "ComposedSource", "Decode", "Pixels", "Plane", "block_mean", "dct_factor"]
 
 _BLOCK_SIDE_PX = 2048
 """Side of the source blocks that are averaged at once (12.6 MB), rounded to whole tiles."""
 
 Pixels = Literal["stored", "level0"]
-
-
-def block_mean(image: RGB, factor: int) -> RGB:
-    """Mean of ``factor`` x ``factor`` blocks from the upper left corner, rounded half up.
-
-    Equal to ``geometry.area_mean`` on whole blocks, at 15 to 25 times its speed; blocks that reach
-    over the right or lower border average only the pixels that exist.
-
-    Args:
-        image: (H, W, 3) uint8 of any size.
-        factor: 1 to 4096.
-
-    Returns:
-        (ceil(H / factor), ceil(W / factor), 3) uint8.
-    """
-    if not 1 <= factor <= MAX_DOWNSAMPLE:
-        raise UsageError("the downsample is out of range", got=factor, expected=f"1 to {MAX_DOWNSAMPLE}")
-    if factor == 1:
-        return image
-    height, width = image.shape[:2]
-    kind = np.uint16 if factor * 255 <= np.iinfo(np.uint16).max else np.uint32
-    rows = _sums(image, factor, kind)
-    # Columns are summed as rows of the transposed sums: adding whole planes is what numpy does fast.
-    out_width, whole = -(-width // factor), width // factor
-    total = np.zeros((rows.shape[0], out_width, image.shape[2]), np.uint32)
-    blocks = rows[:, : whole * factor].reshape(rows.shape[0], whole, factor, image.shape[2])
-    for column in range(factor):
-        total[:, :whole] += blocks[:, :, column]
-    if out_width > whole:
-        total[:, whole] = rows[:, whole * factor :].sum(axis=1, dtype=np.uint32)
-    if height % factor == 0 and width % factor == 0:
-        area = factor * factor
-        total += area // 2
-        total //= area
-    else:
-        counts = np.outer(_counts(height, factor), _counts(width, factor)).astype(np.uint32)[..., np.newaxis]
-        total += counts // 2
-        total //= counts
-    return total.astype(np.uint8)
-
-
-def _sums(image: RGB, factor: int, kind: type[np.uint16 | np.uint32]) -> npt.NDArray[np.uint16 | np.uint32]:
-    height, width, channels = image.shape
-    whole = height // factor
-    sums = np.empty((-(-height // factor), width, channels), kind)
-    blocks = image[: whole * factor].reshape(whole, factor, width, channels)
-    np.add.reduce(blocks, axis=1, dtype=kind, out=sums[:whole])
-    if height % factor:
-        np.add.reduce(image[whole * factor :], axis=0, dtype=kind, out=sums[whole])
-    return sums
-
-
-def _counts(length: int, factor: int) -> npt.NDArray[np.int64]:
-    counts = np.full(-(-length // factor), factor, np.int64)
-    if length % factor:
-        counts[-1] = length % factor
-    return counts
+Decode = Literal["exact", "dct"]
 
 
 class _Source:
-    """One level reduced by an integer mean (1: as stored), read in blocks so that memory stays bounded."""
+    """One level reduced by an integer mean (1: as stored), read in blocks so that memory stays bounded.
 
-    def __init__(self, slide: Slide, level: int, reduction: int) -> None:
+    Where the tiles are decoded here and each is a whole number of pixels of the plane, tiles are reduced one by one
+    (``TileSlide.read_reduced``): neighbouring patches then share the means as well.
+
+    Args:
+        dct: the part of the reduction that the decoder of the tiles does, see ``LevelRead``.
+    """
+
+    def __init__(self, slide: Slide, level: int, reduction: int, dct: int = 1) -> None:
         found = slide.info.levels[level]
+        self._tiles = slide if found.factor is not None and isinstance(slide, TileSlide) else None
         # Only an overview takes a level that has no factor.
         self._read = slide.show_level if found.factor is None else slide.read_level
         self.level = level
         self.reduction = reduction
+        self._by_tile = self._tiles is not None and self._tiles.can_reduce(level, reduction, dct)
+        self._dct = dct
         self._level_size = found.size
         self.size = self._level_size.reduced(reduction)
         self.tile = tile = found.tile
@@ -102,17 +55,30 @@ class _Source:
             _block_side(reduction, tile.height_px if tile else 1),
         )
 
+    def reads(self, box: Box) -> LevelRead:
+        """What ``read`` of this box reads."""
+        if self._by_tile:
+            return LevelRead(self.level, box, self.reduction, self._dct)
+        whole = self._level_size.reduced(self._dct)
+        stored = box.scaled(self.reduction // self._dct).intersection(Box(0, 0, whole.width_px, whole.height_px))
+        return LevelRead(self.level, stored, self._dct, self._dct)
+
     def read(self, box: Box) -> RGB:
         if self.reduction == 1:
             return self._read(self.level, box)
+        if self._by_tile and self._tiles is not None:
+            return self._tiles.read_reduced(self.reads(box))
         image = np.empty((box.height_px, box.width_px, 3), np.uint8)
-        whole = Box(0, 0, self._level_size.width_px, self._level_size.height_px)
         for part in self._blocks(box):
-            pixels = self._read(self.level, part.scaled(self.reduction).intersection(whole))
             image[part.y - box.y : part.y_end - box.y, part.x - box.x : part.x_end - box.x] = block_mean(
-                pixels, self.reduction
+                self._stored(self.reads(part)), self.reduction // self._dct
             )
         return image
+
+    def _stored(self, read: LevelRead) -> RGB:
+        if self._dct > 1 and self._tiles is not None:
+            return self._tiles.read_reduced(read)
+        return self._read(read.level, read.box)
 
     def _blocks(self, box: Box) -> Iterator[Box]:
         """The box cut along a fixed grid of whole tiles, so that no tile is decoded for two blocks."""
@@ -137,12 +103,15 @@ class ComposedSource:
 
     Where that level ends short of the plane, the last pixels are the mean of level 0.
 
+    Args:
+        dct: the part of the reduction that the JPEG decoder does; the slide can do it (``dct_factor``).
+
     Attributes:
         size: of the plane, ceil(level 0 / downsample).
     """
 
-    def __init__(self, slide: Slide, level: int, reduction: int, downsample: int) -> None:
-        self.main = _Source(slide, level, reduction)
+    def __init__(self, slide: Slide, level: int, reduction: int, downsample: int, dct: int = 1) -> None:
+        self.main = _Source(slide, level, reduction, dct)
         self.size = slide.info.size.reduced(downsample)
         self._border = self.main if level == 0 else _Source(slide, 0, downsample)
 
@@ -151,24 +120,45 @@ class ComposedSource:
         tile = self.main.tile or Size(usual_px, usual_px)
         return -(-tile.width_px // self.main.reduction), -(-tile.height_px // self.main.reduction)
 
+    def reads(self, box: Box) -> tuple[LevelRead, ...]:
+        """What ``read`` of this box reads."""
+        return tuple(source.reads(part) for part, source in self._parts(box))
+
     def read(self, box: Box) -> RGB:
         """The pixels of a box within ``size``."""
+        if box.within(self.main.size):
+            return self.main.read(box)
+        image = np.empty((box.height_px, box.width_px, 3), np.uint8)
+        for part, source in self._parts(box):
+            image[part.y - box.y : part.y_end - box.y, part.x - box.x : part.x_end - box.x] = source.read(part)
+        return image
+
+    def _parts(self, box: Box) -> Iterator[tuple[Box, _Source]]:
         covered = self.main.size
         # The main part, then all that is right of it, then what is left below it.
         split_x = min(max(covered.width_px, box.x), box.x_end)
         split_y = min(max(covered.height_px, box.y), box.y_end)
-        if (split_x, split_y) == (box.x_end, box.y_end):
-            return self.main.read(box)
         parts = (
             (Box(box.x, box.y, split_x - box.x, split_y - box.y), self.main),
             (Box(split_x, box.y, box.x_end - split_x, box.height_px), self._border),
             (Box(box.x, split_y, split_x - box.x, box.y_end - split_y), self._border),
         )
-        image = np.empty((box.height_px, box.width_px, 3), np.uint8)
         for part, source in parts:
             if part.area_px:
-                image[part.y - box.y : part.y_end - box.y, part.x - box.x : part.x_end - box.x] = source.read(part)
-        return image
+                yield part, source
+
+
+def dct_factor(slide: Slide, level: int, reduction: float, *, dividing: bool) -> int:
+    """How much the JPEG decoder can reduce the tiles of a level towards a reduction: 1, 2, 4 or 8.
+
+    Args:
+        reduction: wanted in all, at least 1.
+        dividing: whether the rest must be a whole number.
+    """
+    if not isinstance(slide, TileSlide):
+        return 1
+    usable = (k for k in (8, 4, 2) if k <= reduction and not (dividing and reduction % k))
+    return next((k for k in usable if slide.can_reduce(level, k, k)), 1)
 
 
 class Plane:
@@ -179,19 +169,24 @@ class Plane:
         downsample: N, 1 to 4096.
         pixels: ``stored`` takes the level whose factor is exactly N where there is one, else the mean of
             level 0; ``level0`` always the mean of level 0.
+        decode: ``dct`` lets the JPEG decoder do what it can of a mean of level 0 (about 44 dB to the exact one). A
+            partial pixel at the border of the slide then holds some of the padding beside it.
 
     Attributes:
         size: of the plane, partial border pixels included: ceil(level 0 / N).
         source_level: the level that the pixels come from.
         from_stored: True where they are that level's pixels as stored, False where they are a mean.
+        dct_factor: what the JPEG decoder does of the mean, 1 for nothing.
 
     Raises:
         UsageError: N out of range, or no such kind of pixels.
     """
 
-    def __init__(self, slide: Slide, downsample: int, pixels: Pixels = "stored") -> None:
+    def __init__(self, slide: Slide, downsample: int, pixels: Pixels = "stored", decode: Decode = "exact") -> None:
         if pixels not in ("stored", "level0"):
             raise UsageError("no such kind of pixels", got=pixels, expected="stored or level0")
+        if decode not in ("exact", "dct"):
+            raise UsageError("no such way of decoding", got=decode, expected="exact or dct")
         if not 1 <= downsample <= MAX_DOWNSAMPLE:
             raise UsageError("the downsample is out of range", got=downsample, expected=f"1 to {MAX_DOWNSAMPLE}")
         stored = slide.info.level_at(downsample) if pixels == "stored" or downsample == 1 else None
@@ -199,7 +194,11 @@ class Plane:
         self.pixels = pixels
         self.from_stored = stored is not None
         self.source_level = stored.index if stored is not None else 0
-        self._source = ComposedSource(slide, self.source_level, 1 if stored else downsample, downsample)
+        mean = decode == "dct" and stored is None
+        self.dct_factor = dct_factor(slide, 0, downsample, dividing=True) if mean else 1
+        self._source = ComposedSource(
+            slide, self.source_level, 1 if stored else downsample, downsample, self.dct_factor
+        )
         self.size: Size = self._source.size
 
     def read(self, box: Box) -> RGB:
@@ -217,6 +216,11 @@ class Plane:
                 fix="crop the box, or use read_padded",
             )
         return self._source.read(box)
+
+    def reads(self, box: Box) -> tuple[LevelRead, ...]:
+        """What ``read_padded`` of this box reads."""
+        inner = box.intersection(Box(0, 0, self.size.width_px, self.size.height_px))
+        return self._source.reads(inner) if inner.area_px else ()
 
     def read_padded(self, box: Box, fill: int = 255) -> RGB:
         """Like ``read`` for a box that may reach over the slide, or lie beside it: outside is ``fill``."""

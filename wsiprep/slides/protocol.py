@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +141,75 @@ class Slide(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LevelRead:
+    """A box of one level that a patch is made of.
+
+    Attributes:
+        level: index of the level.
+        box: in the pixels of the level reduced by ``factor``.
+        factor: each pixel is the mean of ``factor`` x ``factor`` of the level, rounded half up; 1 is as stored.
+        dct: 1, or the part of ``factor`` (2, 4 or 8) that the JPEG decoder does.
+    """
+
+    level: int
+    box: Box
+    factor: int = 1
+    dct: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TileCounts:
+    """What reading a slide has cost so far.
+
+    Attributes:
+        decoded: compressed tiles that were decoded, each as often as it was.
+        redecoded: how many of these had been decoded before.
+        fetched_bytes: compressed bytes of them.
+        probed: tiles that were tried when the slide was opened; counted nowhere else.
+    """
+
+    decoded: int = 0
+    redecoded: int = 0
+    fetched_bytes: int = 0
+    probed: int = 0
+
+
+@runtime_checkable
+class TileSlide(Slide, Protocol):
+    """A slide whose compressed tiles are decoded here: they can be counted, planned and reduced one by one."""
+
+    @property
+    def tile_counts(self) -> TileCounts: ...
+
+    def decoded_tiles(self, level: int) -> npt.NDArray[np.int64]:
+        """Indices (row by row) of the tiles of a level that were decoded at least once, ascending."""
+        ...
+
+    def can_reduce(self, level: int, factor: int, dct: int = 1) -> bool:
+        """Whether ``read_reduced`` takes these: tiles are whole multiples of ``factor``, and JPEG where ``dct`` > 1."""
+        ...
+
+    def read_reduced(self, read: LevelRead, out: RGB | None = None) -> RGB:
+        """The pixels of ``read.box``; raises as ``read_level`` does.
+
+        Tiles are reduced one by one, so that neighbouring boxes share the work. At the right and lower border the
+        exact mean is that of the pixels that exist; with ``dct`` a partial pixel there holds padding as well.
+
+        Args:
+            out: (H, W, 3) uint8 to write to, of any strides; else a new array is returned.
+        """
+        ...
+
+    def plan(self, patches: Sequence[Sequence[LevelRead]]) -> None:
+        """Announce all that will be read, patch by patch in order. An earlier plan is forgotten."""
+        ...
+
+    def finish(self, patch: Sequence[LevelRead]) -> None:
+        """A patch of the plan was read, or never will be."""
+        ...
 
 
 def level_for(info: SlideInfo, level: int, box: Box) -> Level:

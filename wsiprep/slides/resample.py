@@ -115,11 +115,12 @@ class LinearAxis:
         return Taps(start, one - low, np.stack([here, there], axis=1))
 
 
-def axis_of(begin: int, length: int, count: int, limit: int) -> tuple[int, int, Axis]:
-    """The axis of a grid whose ``count`` pixels divide ``length`` source pixels from ``begin`` on.
+def axis_of(begin: int, length: int, count: int, limit: int, reduced: int = 1) -> tuple[int, int, Axis]:
+    """The axis of a grid whose ``count`` pixels divide ``length`` level-0 pixels from ``begin`` on.
 
     Args:
-        limit: source pixels that exist, from 0 on. Weights reach over no others.
+        limit: level-0 pixels that exist, from 0 on. Weights reach over no others.
+        reduced: the source pixels are each so many level-0 pixels long; at most what a pixel of the grid is.
 
     Returns:
         First and last (exclusive) output pixel whose centre lies within 0 to ``limit``, and their axis:
@@ -132,7 +133,8 @@ def axis_of(begin: int, length: int, count: int, limit: int) -> tuple[int, int, 
     stop = int(np.searchsorted(centres, 2 * limit * unit, side="left"))
     if step >= unit:
         begins = begin * unit + np.arange(first, stop, dtype=np.int64) * step
-        return first, stop, AreaAxis(np.maximum(begins, 0), np.minimum(begins + step, limit * unit), unit)
+        ends = np.minimum(begins + step, limit * unit)
+        return first, stop, AreaAxis(np.maximum(begins, 0), ends, unit * reduced)
     # Positions relative to the centre of source pixel 0, in units of 1 / (2 unit).
     place, weight = np.divmod(centres[first:stop] - unit, 2 * unit)
     return first, stop, LinearAxis(np.clip(place, 0, limit - 1), np.clip(place + 1, 0, limit - 1), weight, 2 * unit)

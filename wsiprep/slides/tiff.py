@@ -9,88 +9,68 @@ them; alpha is composited on white.
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from wsiprep.errors import SlideError, StorageError, UsageError
-from wsiprep.geometry import Box, Size
-from wsiprep.slides.decode import DECODER_ERRORS, decode_tile
+from wsiprep.geometry import Box
 from wsiprep.slides.identity import slide_identity
 from wsiprep.slides.opened import OpenedSlide, icc_digest
 from wsiprep.slides.properties import allowed
-from wsiprep.slides.protocol import RGB, BackendRefusalError, DamagedRegionError, SlideInfo, level_for
+from wsiprep.slides.protocol import (
+    RGB,
+    BackendRefusalError,
+    ForeignLayoutError,
+    LevelRead,
+    SlideInfo,
+    TileCounts,
+    level_for,
+)
+from wsiprep.slides.tiff_layouts import HAMAMATSU
 from wsiprep.slides.tiff_tables import TileTable, read_header
+from wsiprep.slides.tile_reader import TileReader
 
 CACHE_BYTES = 64 * 2**20
 """Decoded tiles kept per open slide; enough for three rows of 256 px tiles of a 4x level 25,000 px wide."""
 
-BACKGROUND = 255
+PLAN_BYTES = 384 * 2**20
+"""Most of them that a plan may ask for: a row of 512 px tiles of level 0 of a slide 125,000 px wide, twice."""
 
 _PROBES = 5
 """Tiles of a kind that are tried before the file counts as unreadable."""
 
 
-class TileCache:
-    """The tiles used last, up to a number of bytes. Thread-safe; its arrays must not be written to."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._held_bytes = 0
-        self._tiles: OrderedDict[tuple[int, int], RGB] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[int, int]) -> RGB | None:
-        with self._lock:
-            tile = self._tiles.get(key)
-            if tile is not None:
-                self._tiles.move_to_end(key)
-            return tile
-
-    def put(self, key: tuple[int, int], tile: RGB) -> None:
-        if tile.nbytes > self._limit_bytes:
-            return
-        with self._lock:
-            if key in self._tiles:
-                return
-            self._tiles[key] = tile
-            self._held_bytes += tile.nbytes
-            while self._held_bytes > self._limit_bytes:
-                _, oldest = self._tiles.popitem(last=False)
-                self._held_bytes -= oldest.nbytes
-
-    def clear(self) -> None:
-        with self._lock:
-            self._tiles.clear()
-            self._held_bytes = 0
-
-    @property
-    def held_bytes(self) -> int:
-        return self._held_bytes
-
-
 class TiledTiff(OpenedSlide):
     """A slide read by its tile tables. See the module for what it can read.
+
+    An open slide holds ``cache_bytes`` of decoded tiles at most; after ``plan`` those and what the plan needs at a
+    time, together ``plan_bytes`` at most: for patches in rows, the tiles under one row of patches, reduced where the
+    patches are. On top come ``tile_cache.SPARE_BYTES``, and for each thread that reads two decoded tiles.
 
     Args:
         path: a local file.
         requested: the backend that the user asked for, recorded in ``info``.
         cache_bytes: decoded tiles to keep.
+        plan_bytes: decoded tiles to keep at most while there is a plan.
 
     Raises:
         BackendRefusalError: another backend may read it.
         SlideError: missing, damaged, truncated or absurd.
     """
 
-    def __init__(self, path: Path, *, requested: str = "tiff", cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, requested: str = "tiff", cache_bytes: int = CACHE_BYTES, plan_bytes: int = PLAN_BYTES
+    ) -> None:
         header = read_header(path)
         self._path = path
         self._tables = header.tables
         self._icc = header.icc
-        self._cache = TileCache(cache_bytes)
+        self._tiles = TileReader(
+            header.tables, [level.size for level in header.levels], self._fetch, path, cache_bytes, plan_bytes
+        )
         self._file: int | None = os.open(path, os.O_RDONLY)
         self.info = SlideInfo(
             size=header.tables[0].size,
@@ -132,61 +112,52 @@ class TiledTiff(OpenedSlide):
         failure: SlideError | None = None
         for index in written[np.linspace(0, len(written) - 1, _PROBES).astype(np.int64)]:
             try:
-                self._tile(level, table, int(index))
+                self._tiles.probe(level, int(index))
             except SlideError as error:
                 failure = failure or error
             else:
                 return
         assert failure is not None
-        raise BackendRefusalError(
+        # A vendor's layout that is damaged must not be shown by the next reader as something else.
+        refusal = ForeignLayoutError if self.info.vendor == HAMAMATSU else BackendRefusalError
+        raise refusal(
             "its tiles cannot be decoded exactly", got=failure.got or failure.message, file=self._path
         ) from failure
+
+    @property
+    def tile_counts(self) -> TileCounts:
+        """See ``TileSlide.tile_counts``."""
+        return self._tiles.counts
+
+    def decoded_tiles(self, level: int) -> npt.NDArray[np.int64]:
+        """See ``TileSlide.decoded_tiles``."""
+        return self._tiles.decoded(level)
+
+    def can_reduce(self, level: int, factor: int, dct: int = 1) -> bool:
+        """See ``TileSlide.can_reduce``."""
+        return self._tiles.can_reduce(level, factor, dct)
 
     def read_level(self, level: int, box: Box) -> RGB:
         """See ``Slide.read_level``."""
         level_for(self.info, level, box)
-        table = self._tables[level]
-        image = np.empty((box.height_px, box.width_px, 3), np.uint8)
-        if not box.area_px:
-            return image
-        tile = table.tile
-        for row in range(box.y // tile.height_px, -(-box.y_end // tile.height_px)):
-            for column in range(box.x // tile.width_px, -(-box.x_end // tile.width_px)):
-                place = Box(column * tile.width_px, row * tile.height_px, tile.width_px, tile.height_px)
-                part = box.intersection(place)
-                pixels = self._tile(level, table, row * table.columns + column)
-                target = image[part.y - box.y : part.y_end - box.y, part.x - box.x : part.x_end - box.x]
-                if pixels is None:
-                    target[...] = BACKGROUND
-                else:
-                    target[...] = pixels[
-                        part.y - place.y : part.y_end - place.y, part.x - place.x : part.x_end - place.x
-                    ]
-        return image
+        return self._tiles.read(LevelRead(level, box))
 
-    def _tile(self, level: int, table: TileTable, index: int) -> RGB | None:
-        """The decoded tile, or None where it was never written."""
-        count = int(table.counts[index])
-        if not count:
-            return None
-        tile = self._cache.get((level, index))
-        if tile is not None:
-            return tile
-        data = self._fetch(int(table.offsets[index]), count)
-        row, column = divmod(index, table.columns)
-        size: Size = table.tile_size(row)
-        try:
-            tile = decode_tile(table.pixels, data, size.width_px, size.height_px)
-        except DECODER_ERRORS as error:
-            raise DamagedRegionError(
-                f"a tile cannot be decoded: level {level}, column {column}, row {row}",
-                got=f"{table.pixels.name}: {error or type(error).__name__}",
-                expected=f"{size.width_px} x {size.height_px} px in {count} bytes",
-                fix="fetch the file again, or list the slide in exclude.csv",
-                file=self._path,
-            ) from error
-        self._cache.put((level, index), tile)
-        return tile
+    def read_reduced(self, read: LevelRead, out: RGB | None = None) -> RGB:
+        """See ``TileSlide.read_reduced``."""
+        found = self.info.levels[read.level]
+        if not self.can_reduce(read.level, read.factor, read.dct) or not read.box.within(
+            found.size.reduced(read.factor)
+        ):
+            raise UsageError("no such box of the level reduced like this", got=read, file=self._path)
+        return self._tiles.read(read, out)
+
+    def plan(self, patches: Sequence[Sequence[LevelRead]]) -> None:
+        """See ``TileSlide.plan``."""
+        self._tiles.plan(patches)
+
+    def finish(self, patch: Sequence[LevelRead]) -> None:
+        """See ``TileSlide.finish``."""
+        self._tiles.finish(patch)
 
     def _fetch(self, offset: int, count: int) -> bytes:
         if self._file is None:
@@ -209,6 +180,6 @@ class TiledTiff(OpenedSlide):
     def close(self) -> None:
         """Free the file and the tiles; closing twice is harmless."""
         file, self._file = self._file, None
-        self._cache.clear()
+        self._tiles.clear()
         if file is not None:
             os.close(file)

@@ -20,6 +20,7 @@ from wsiprep.geometry import Size, level_factors
 from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
+from wsiprep.slides.ndpi import ndpi_header
 from wsiprep.slides.ome import check_plain_colour
 from wsiprep.slides.opened import levels_of
 from wsiprep.slides.protocol import (
@@ -29,7 +30,7 @@ from wsiprep.slides.protocol import (
     Level,
     check_sides,
 )
-from wsiprep.slides.tiff_layouts import refuse_foreign
+from wsiprep.slides.tiff_layouts import is_ndpi, refuse_foreign
 from wsiprep.slides.tiff_pixels import pixel_format
 from wsiprep.slides.tile_table import TiffHeader, TileTable
 
@@ -70,6 +71,10 @@ def _header(tif: Any, path: Path) -> TiffHeader:
             "it is a stack of pages", got=len(tif.pages), expected=f"at most {MAX_PAGES}", file=path
         )
     first = tif.pages[0]
+    if is_ndpi(tif):
+        header = ndpi_header(tif, path)
+        _check_ratio(header.tables[0], path.stat().st_size, path)
+        return header
     refuse_foreign(tif, path)
     aperio = bool(tif.is_svs)
     ome = check_plain_colour(tif, path)

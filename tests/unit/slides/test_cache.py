@@ -9,7 +9,7 @@ from slide_files import Writing, texture, write_pyramid
 
 from wsiprep.geometry import Box
 from wsiprep.slides import open_slide
-from wsiprep.slides.tiff import TileCache, TiledTiff
+from wsiprep.slides.tiff import TiledTiff
 
 
 class Counting(TiledTiff):
@@ -32,25 +32,9 @@ def test_a_walk_in_row_order_decodes_each_tile_once(tmp_path: Path) -> None:
             for x in range(0, 900, 90):
                 got = slide.read_level(0, Box(x, y, 90, 90))
                 assert np.array_equal(got, image[y : y + 90, x : x + 90])
-        assert len(slide.fetched) == len(set(slide.fetched))
-
-
-def test_the_cache_holds_no_more_than_its_limit() -> None:
-    cache = TileCache(1000)
-    tiles = {(0, i): np.full((10, 10, 3), i, np.uint8) for i in range(5)}
-    for key, tile in tiles.items():
-        cache.put(key, tile)
-        cache.put(key, tile)
-        assert cache.held_bytes <= 1000
-    assert cache.get((0, 0)) is None
-    assert cache.get((0, 2)) is tiles[0, 2]
-    cache.put((1, 0), tiles[0, 0])  # pushes out the one used longest ago: 3, not 2
-    assert cache.get((0, 3)) is None
-    assert cache.get((0, 2)) is tiles[0, 2]
-    cache.put((2, 0), np.zeros((100, 100, 3), np.uint8))
-    assert cache.get((2, 0)) is None
-    cache.clear()
-    assert cache.held_bytes == 0
+        # One tile was tried when the slide was opened.
+        assert len(slide.fetched) == len(set(slide.fetched)) + slide.tile_counts.probed
+        assert slide.tile_counts.redecoded == 0
 
 
 def test_reads_are_fresh_arrays(tmp_path: Path) -> None:
