@@ -200,7 +200,7 @@ def sclc(root: Path, patients: int = 31, pictures: int = 1) -> Path:
         else:
             levels = [jpeg(level, 8) for level in reduced(image, ndpi.FACTORS)]
             sizes = [(512 // f, 320 // f, 20 / f) for f in ndpi.FACTORS]
-            pages = [ndpi._page(w, h, data, lens=n) for (w, h, n), data in zip(sizes, levels, strict=True)]
+            pages = [ndpi.page(w, h, data, lens=n) for (w, h, n), data in zip(sizes, levels, strict=True)]
             tiff.write_tiff(folder / f"{name}.ndpi", pages, "ndpi")
         layouts.put(root, f"P{k + 1:03d}/{name}.xml", boxes_xml(SCLC_BOXES))
     return root

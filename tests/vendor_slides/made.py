@@ -68,10 +68,10 @@ def reduced(image: Image, factors: Sequence[int]) -> list[Image]:
     return [image if f == 1 else mean_of_blocks(image, f) for f in factors]
 
 
-def jpeg(image: Image, restart_mcus: int = 0) -> bytes:
-    """A baseline JPEG, YCbCr 4:4:4, quality 100, with a restart marker after so many 8 x 8 blocks."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_JPEG_RST_INTERVAL, restart_mcus]
-    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+def jpeg(image: Image, restart_mcus: int = 0, sampling: str = "444", quality: int = 100) -> bytes:
+    """A baseline JPEG, YCbCr, with a restart marker after so many blocks (8 x 8 pixels where 4:4:4)."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_RST_INTERVAL, restart_mcus]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")]
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     assert ok
     return data.tobytes()

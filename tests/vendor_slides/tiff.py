@@ -16,6 +16,9 @@ Tag = tuple[int, int, Any]
 
 Kind = Literal["classic", "big", "ndpi"]
 
+_MARK_BYTES = 12
+"""Of an NDPI file: TIFF's mark and the link to the first directory."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -46,8 +49,13 @@ def text(code: int, value: str) -> Tag:
     return code, ASCII, value.encode() + b"\0"
 
 
-def write_tiff(path: Path, pages: Sequence[Page], kind: Kind = "classic") -> Path:
-    """Data first, then the directories; all little-endian."""
+def write_tiff(path: Path, pages: Sequence[Page], kind: Kind = "classic", *, hole_bytes: int = 0) -> Path:
+    """Data first, then the directories; all little-endian.
+
+    Args:
+        hole_bytes: of nothing between the mark of the file and the rest (NDPI alone; the file is sparse).
+    """
+    assert kind == "ndpi" or not hole_bytes
     long, inline = ("Q", 8) if kind == "big" else ("I", 4)
     out = bytearray(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0) if kind == "big" else struct.pack("<2sHQ", b"II", 42, 0))
     link_at = 8 if kind == "big" else 4
@@ -57,7 +65,7 @@ def write_tiff(path: Path, pages: Sequence[Page], kind: Kind = "classic") -> Pat
     for page in pages:
         starts = []
         for blob in page.data:
-            starts.append(len(out) if blob else 0)
+            starts.append(len(out) + hole_bytes if blob else 0)
             out += blob + b"\0" * (len(blob) % 2)
         where, sizes = (324, 325) if page.is_tiled else (273, 279)
         offset_type = LONG8 if kind == "big" else LONG
@@ -65,25 +73,33 @@ def write_tiff(path: Path, pages: Sequence[Page], kind: Kind = "classic") -> Pat
             [*page.tags, (where, offset_type, starts), (sizes, offset_type, [len(b) for b in page.data])],
             key=lambda tag: tag[0],
         )
-        entries = bytearray()
+        entries, high = bytearray(), bytearray()
         for code, kind_of_value, value in tags:
-            packed, count = _pack(kind_of_value, value)
+            # Hamamatsu keeps the upper halves of inline values behind the directory.
+            is_start = kind == "ndpi" and code == where
+            above = value[0] >> 32 if is_start else 0
+            packed, count = _pack(kind_of_value, [v & 0xFFFFFFFF for v in value] if is_start else value)
             if len(packed) > inline:
                 out += b"\0" * (-len(out) % 8)
-                field = struct.pack("<" + long, len(out))
+                place = len(out) + hole_bytes
+                field, above = struct.pack("<" + long, place & 0xFFFFFFFF if kind == "ndpi" else place), place >> 32
                 out += packed
             else:
                 field = packed.ljust(inline, b"\0")
             entries += struct.pack("<HH" + long, code, kind_of_value, count) + field
+            high += struct.pack("<I", above if kind == "ndpi" else 0)
         out += b"\0" * (-len(out) % 8)
-        struct.pack_into(link, out, link_at, len(out))
+        struct.pack_into(link, out, link_at, len(out) + hole_bytes)
         out += struct.pack("<Q" if kind == "big" else "<H", len(tags)) + entries
         link_at = len(out)
         out += struct.pack(link, 0)
         if kind == "ndpi":
             # The high halves of the value fields: all zero below 4 GiB.
-            out += b"\0\0\0\0" * len(tags)
-    path.write_bytes(out)
+            out += high
+    with path.open("wb") as stream:
+        stream.write(out[:_MARK_BYTES])
+        stream.seek(hole_bytes, 1)
+        stream.write(out[_MARK_BYTES:])
     return path
 
 

@@ -30,7 +30,7 @@ from wsiprep.slides.identity import TIFF_PARSE_ERRORS, all_pages, slide_identity
 from wsiprep.slides.metadata import believable_spacing, number
 from wsiprep.slides.ome import OmePixels, check_plain_colour
 from wsiprep.slides.opened import OpenedSlide, icc_digest, pyramid, tile_size
-from wsiprep.slides.openslide_levels import exact_levels
+from wsiprep.slides.openslide_levels import check_runs, exact_levels
 from wsiprep.slides.properties import allowed, bounds_of
 from wsiprep.slides.protocol import (
     RGB,
@@ -83,6 +83,8 @@ class ViaOpenSlide(OpenedSlide):
             tile_size(*(number(properties.get(f"openslide.level[{i}].tile-{side}")) for side in ("width", "height")))
             for i in range(len(sizes))
         ]
+        vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
+        check_runs(sizes, tiles, vendor, self._path)
         mpp = (number(properties.get(name)) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
         kept = allowed(properties)
         levels = pyramid(sizes, tiles, str(self._path))
@@ -92,7 +94,7 @@ class ViaOpenSlide(OpenedSlide):
             spacing=(ome and ome.spacing) or believable_spacing(*mpp),
             backend_requested=requested,
             backend="openslide",
-            vendor=properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
+            vendor=vendor,
             objective_power=number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
             identity=slide_identity(self._path),
             compression="unknown",

@@ -19,7 +19,7 @@ from wsiprep.geometry import Size
 from wsiprep.slides.companions import is_vms, vms_map
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import number
-from wsiprep.slides.protocol import Level
+from wsiprep.slides.protocol import BackendRefusalError, Level
 
 INTEGRAL_TOLERANCE = 1e-9
 """How far OpenSlide's downsample may be from the integer factor for its read to be the stored pixels."""
@@ -59,6 +59,22 @@ def exact_levels(
         )
         found.append(level if exact else replace(level, factor=None, size=level.stored_size, shown_factor=factor))
     return tuple(found)
+
+
+def check_runs(sizes: Sequence[Size], tiles: Sequence[Size | None], vendor: str, path: Path) -> None:
+    """Refuse an NDPI level whose last run between restart markers reaches over its border.
+
+    OpenSlide counts the whole runs of a row alone, and shows all that follow the first row at other places.
+
+    Raises:
+        BackendRefusalError: such a level.
+    """
+    for size, tile in zip(sizes, tiles, strict=True):
+        if vendor == "hamamatsu" and not is_vms(path) and tile is not None and size.width_px % tile.width_px:
+            raise BackendRefusalError(
+                "OpenSlide misplaces what is between restart markers", got=f"{size.width_px} px wide",
+                expected=f"whole runs of {tile.width_px} px", file=path,
+            )  # fmt: skip
 
 
 def _region_corners(properties: Mapping[str, str]) -> list[tuple[int, int]]:

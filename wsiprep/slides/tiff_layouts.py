@@ -1,4 +1,6 @@
-"""Which TIFF layouts only the vendor's own reader can place: overlaps, stage positions, restart markers.
+"""Which TIFF layouts need a reader of their own: overlaps, stage positions, restart markers.
+
+NDPI has one here (``ndpi.py``), for most files; all others, and the rest of NDPI, are OpenSlide's.
 
 What a file claims to be is told by its tags, as OpenSlide and tifffile do it. A file that claims a vendor's
 layout and is damaged must not be read as a plain TIFF: its first page may be the label, and tiles that
@@ -16,9 +18,16 @@ _OTHER_READERS = (
     "ndpi", "philips", "scn", "bif", "avs", "indica", "ndtiff", "mmstack", "imagej", "lsm", "stk", "fluoview",
     "scanimage", "mdgel", "nih", "eer", "sis",
 )  # fmt: skip
-_VENDORS = {"ndpi": "hamamatsu", "scn": "leica", "philips": "philips", "bif": "ventana"}
+HAMAMATSU = "hamamatsu"
+_VENDORS = {"ndpi": HAMAMATSU, "scn": "leica", "philips": "philips", "bif": "ventana"}
+_NDPI_FLAG = 65420
 _WORDS = ("MedScan", "iScan")
 """In the vendor's own tag they are the vendor; elsewhere in the text they may stand for tiles that overlap."""
+
+
+def is_ndpi(tif: Any) -> bool:
+    """Whether a ``tifffile.TiffFile`` is Hamamatsu's, by the one tag that OpenSlide knows it by."""
+    return _NDPI_FLAG in tif.pages[0].tags
 
 
 def vendor_layout(tif: Any) -> str | None:
@@ -27,6 +36,8 @@ def vendor_layout(tif: Any) -> str | None:
     Args:
         tif: a ``tifffile.TiffFile``.
     """
+    if is_ndpi(tif):
+        return HAMAMATSU
     flavour = _flavour(tif)
     if flavour in _VENDORS:
         return _VENDORS[flavour]

@@ -28,7 +28,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], int]] = {
     "mirax": (mirax.write, {"overlap_px": 5}, 4),
     "bif": (ventana.write, {"overlap_px": 5}, 2),
     "scn": (scn.write, {"corner": (130, 97)}, 4),
-    "ndpi": (ndpi.write, {}, 8),
+    "ndpi": (ndpi.write_unlisted, {}, 8),
 }
 
 

@@ -14,6 +14,7 @@ from vendor_slides.mutations import Loop, Mutation, Poke, Remove, SetCount, SetT
 Writer = Callable[..., Made]
 
 MESSAGE, SAME, NO_SPACING = "message", "same pixels", "same pixels, no spacing"
+FEWER, THERE = "same pixels, a level less", "same pixels, through OpenSlide"
 MUTATIONS: list[tuple[Writer, Mutation, str]] = [
     # Writer, what is done to the file, how it must end.
     (ndpi.write, Truncate(0.3), MESSAGE),
@@ -25,6 +26,22 @@ MUTATIONS: list[tuple[Writer, Mutation, str]] = [
     (ndpi.write, SetTag(0, 273, (2**31,)), MESSAGE),
     (ndpi.write, SetCount(0, 273, 2**31 - 1), MESSAGE),
     (ndpi.write, SetTag(0, 282, (0,), first=1), NO_SPACING),
+    (ndpi.write, SetTag(0, 278, (8,)), THERE),
+    (ndpi.write, SetTag(0, 65421, (-1.0,)), MESSAGE),
+    (ndpi.write, SetTag(1, 65421, (-1.0,)), FEWER),
+    (ndpi.write, SetTag(1, 65421, (float("nan"),)), MESSAGE),
+    (ndpi.write, SetTag(0, 65426, (2**31,), first=7), MESSAGE),
+    (ndpi.write, SetTag(0, 65426, (0,) * 320), MESSAGE),
+    (ndpi.write, SetCount(0, 65426, 2**31 - 1), THERE),
+    (ndpi.write, Swap(b"\xff\xd3", bytes(2), times=1), MESSAGE),
+    (ndpi.write, Swap(b"\xff\xdd\x00\x04\x00\x08", b"\xff\xdd\x00\x04\x00\x10", times=1), MESSAGE),
+    (ndpi.write_unlisted, Truncate(0.3), MESSAGE),
+    (ndpi.write_unlisted, Truncate(0.9), MESSAGE),
+    (ndpi.write_unlisted, Loop(), MESSAGE),
+    (ndpi.write_unlisted, ZeroTile(0, 0), MESSAGE),
+    (ndpi.write_unlisted, SetTag(0, 257, (0,)), MESSAGE),
+    (ndpi.write_unlisted, SetTag(0, 273, (2**31,)), MESSAGE),
+    (ndpi.write_unlisted, SetTag(0, 282, (0,), first=1), NO_SPACING),
     (scn.write, Truncate(0.3), MESSAGE),
     (scn.write, Truncate(0.999), MESSAGE),
     (scn.write, Loop(), MESSAGE),
@@ -147,6 +164,13 @@ def test_damage_ends_in_a_message(
         assert "  do:" in outcome.message
         return
     good = untouched(writer)
+    if ends == THERE:
+        assert (outcome.error, outcome.backend, outcome.digests) == ("", "openslide", good.digests)
+        return
+    if ends == FEWER:
+        assert (outcome.error, outcome.backend) == ("", good.backend)
+        assert [d for d in good.digests if d in outcome.digests] == list(outcome.digests) != list(good.digests)
+        return
     assert (outcome.error, outcome.backend, outcome.digests) == ("", good.backend, good.digests)
     assert good.spacing is not None
     assert outcome.spacing == (good.spacing if ends == SAME else None)

@@ -22,7 +22,9 @@ Good = Callable[[str], tuple[Made, str]]
 
 TIFF, VIA_OPENSLIDE = "tiff", "openslide"
 CASES: dict[str, tuple[Writer, dict[str, Any], str]] = {
-    "ndpi": (ndpi.write, {}, VIA_OPENSLIDE),
+    "ndpi": (ndpi.write, {}, TIFF),
+    "ndpi with a whole level": (ndpi.write, {"whole": (2,)}, TIFF),
+    "ndpi unlisted": (ndpi.write_unlisted, {}, VIA_OPENSLIDE),
     "scn": (scn.write, {}, VIA_OPENSLIDE),
     "scn of two regions": (scn.write, {"two_regions": True}, VIA_OPENSLIDE),
     "mirax": (mirax.write, {}, VIA_OPENSLIDE),
@@ -43,7 +45,8 @@ CASES: dict[str, tuple[Writer, dict[str, Any], str]] = {
 }
 LOSSLESS = ("mirax", "mirax with overlaps", "bif", "bif with overlaps", "trestle", "svs jp2k rgb")
 SUFFIX = {
-    ndpi.write: ".ndpi", scn.write: ".scn", mirax.write: ".mrxs", philips.write: ".tiff", dicom.write: ".dcm",
+    ndpi.write: ".ndpi", ndpi.write_unlisted: ".ndpi",
+    scn.write: ".scn", mirax.write: ".mrxs", philips.write: ".tiff", dicom.write: ".dcm",
     ventana.write: ".bif", ventana.write_plain: ".tif", aperio.write: ".svs", generic.write: ".tif",
     vms.write: ".vms", trestle.write: ".tif",
 }  # fmt: skip
@@ -225,6 +228,8 @@ def test_an_empty_mrxs_beside_its_folder_is_the_slide(tmp_path: Path) -> None:
 
 TIFFSLIDE_READS = (
     "ndpi",
+    "ndpi with a whole level",
+    "ndpi unlisted",
     "scn",
     "scn of two regions",
     "philips",
