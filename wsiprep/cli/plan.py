@@ -32,4 +32,5 @@ def command(
 
     tree = DatasetTree(out)
     recipe = recipe_for(recipe_path, overrides, tree)
-    plan(rows_of(recipe, recipe_path, manifest), recipe, tree, options.reporter(log_format, stage="plan"))
+    rows = rows_of(recipe, recipe_path, manifest)
+    plan(rows, recipe, tree, options.reporter(log_format, stage="plan"), recipe_path=recipe_path)

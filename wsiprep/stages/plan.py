@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,9 @@ from wsiprep.patches.duplicates import DuplicatePair, find_duplicates, require_n
 from wsiprep.progress import Reporter
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import record_recipe
-from wsiprep.stages.stains import cohort_fit, slide_stain, white_of
+from wsiprep.stages.stains import Stains, fit_stains
 from wsiprep.stages.tables import column, numbers, table_bytes
 from wsiprep.stages.units import Unit, assigned, duplicate_entry, split_rows, units_of
-from wsiprep.stain import StainFit
 from wsiprep.store.tables import read_parquet
 
 _TRAINING = ("train", ALL, BY_PATCH)
@@ -89,7 +89,13 @@ class DecidedSlide:
 
 
 def plan(
-    rows: Sequence[SlideRow], recipe: Recipe, tree: DatasetTree, reporter: Reporter, *, cohort_fallback: bool = True
+    rows: Sequence[SlideRow],
+    recipe: Recipe,
+    tree: DatasetTree,
+    reporter: Reporter,
+    *,
+    recipe_path: Path | None = None,
+    cohort_fallback: bool = True,
 ) -> dict[str, Any]:
     """Plan a dataset from its surveyed slides; returns the record (``plan.json``).
 
@@ -98,12 +104,14 @@ def plan(
         recipe: the resolved recipe.
         tree: where they were surveyed.
         reporter: hears what keeps nothing.
+        recipe_path: where the recipe lies, if it is a file: ``stain.target_image`` counts from its folder.
         cohort_fallback: slides without a stain fit take the cohort's; off for folders that ``tile`` filled
             slide by slide, whose slices must not depend on slides that came later.
 
     Raises:
         PlanError: too many slides failed, nothing is kept, or stored and averaged pixels would mix.
         SplitError: too few patients, or one patient in two splits.
+        StainError: the target that slides are to be normalised to has no stains.
         StoreError: a slide was not surveyed yet.
     """
     check_files(rows)
@@ -140,7 +148,16 @@ def plan(
     record["split"] = split_table([u.group for u in units], assignment, recipe.split).to_dict()
     _require_whole_groups(units, assignment)
     record["duplicates"] = [pair.to_dict() for pair in _duplicates(kept, units, assignment, tree, reporter)]
-    _write_slices(kept, recipe, tree, assignment if cohort_fallback else None, units)
+    if cohort_fallback:
+        ids = {name: row.slide_id for row in rows for name in (row.raw_id, row.slide_id)}
+        train = _train(kept, assignment, units)
+        stains = fit_stains(
+            [d.record for d in kept], recipe, tree, recipe_path=recipe_path, train=train, slide_ids=ids
+        )  # fmt: skip
+    else:
+        stains = fit_stains([d.record for d in kept], recipe, tree, keep_image=True)
+    record["stain"] = None if stains is None else stains.to_dict()
+    _write_slices(kept, recipe, tree, stains)
     write_bytes(tree.split, table_bytes(split_rows(units, assignment), {"leaking": assignment.leaking}))
     write_bytes(tree.plan, table_bytes(pa.concat_tables([d.table() for d in decided])))
     record_recipe(tree, recipe)
@@ -171,8 +188,12 @@ def decide_slide(row: SlideRow, record: Mapping[str, Any], recipe: Recipe, tree:
     return DecidedSlide(row, record, candidates, decisions, summary)
 
 
-def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, cohort: StainFit | None) -> bool:
-    """Write a slide's slice of the plan where its bytes change; True if written."""
+def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, stains: Stains | None) -> bool:
+    """Write a slide's slice of the plan where its bytes change; True if written.
+
+    Raises:
+        StainError: see ``Stains.of``.
+    """
     recipe = recipe.for_source(decided.row.source)
     mask = decided.decisions.kept
     kept = pa.table(_columns(decided.candidates)).take(column(np.flatnonzero(mask)))
@@ -188,7 +209,7 @@ def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, cohort
         "patch_size_px": recipe.sampling.patch_size_px,
         "pixels": record["pixels"],
         "spacing_um": record["spacing_um"],
-        "stain": slide_stain(record, recipe, tree, cohort),
+        "stain": None if stains is None else stains.of(decided.slide_id),
     }
     return write_bytes_if_changed(tree.plan_slice(decided.slide_id), table_bytes(kept, metadata))
 
@@ -300,21 +321,16 @@ def _require_one_kind_of_pixels(kept: Sequence[DecidedSlide], recipe: Recipe) ->
         )
 
 
-def _write_slices(
-    kept: Sequence[DecidedSlide],
-    recipe: Recipe,
-    tree: DatasetTree,
-    assignment: Assignment | None,
-    units: Sequence[Unit],
-) -> None:
-    cohort = None
-    if assignment is not None:
-        # A collection whose tiles are in several splits has one histogram for all: it trains nobody's target.
-        held_out = {u.slide_id for u in units if assignment.places[u.group.slide_id].split not in _TRAINING}
-        train = [d for d in kept if d.slide_id not in held_out]
-        cohort = cohort_fit({d.slide_id: white_of(d.record) for d in train}, recipe, tree)
+def _train(kept: Sequence[DecidedSlide], assignment: Assignment, units: Sequence[Unit]) -> list[str]:
+    """Slides of which nothing is held out."""
+    # A collection whose tiles are in several splits has one histogram for all: it trains nobody's target.
+    held_out = {u.slide_id for u in units if assignment.places[u.group.slide_id].split not in _TRAINING}
+    return [d.slide_id for d in kept if d.slide_id not in held_out]
+
+
+def _write_slices(kept: Sequence[DecidedSlide], recipe: Recipe, tree: DatasetTree, stains: Stains | None) -> None:
     for decided in kept:
-        write_slice(decided, recipe, tree, cohort)
+        write_slice(decided, recipe, tree, stains)
     wanted = {tree.plan_slice(d.slide_id) for d in kept}
     folder = tree.plan_slice("x").parent
     for path in sorted(folder.glob("*.parquet")):

@@ -2,82 +2,166 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from wsiprep.artifacts import DatasetTree
 from wsiprep.config import Recipe
 from wsiprep.errors import StainError, StoreError
-from wsiprep.stain import REFERENCE, WHITE, ColourSample, StainFit, White, fit_cohort, fit_or_fallback, seen_on_white
+from wsiprep.stages.colours import colours_of, white_of
+from wsiprep.stages.tables import table_metadata
+from wsiprep.stages.targets import Target, cohort_target, image_target, recorded_target, reference_target, slide_target
+from wsiprep.stain import ColourHistogram, Fit, fit_cohort, fit_or_fallback, seen_on_white, tissue_part
+from wsiprep.stain.model import OK
+from wsiprep.store.tables import read_parquet
 
 
-def white_of(record: Mapping[str, Any]) -> White:
-    """The colour of a surveyed slide's glass; 255 where survey found none (``glass_reason`` says why)."""
-    found = record["glass_rgb"]
-    if found is None:
-        return WHITE
-    red, green, blue = (float(value) for value in found)
-    return red, green, blue
+@dataclass(frozen=True, slots=True)
+class Stains:
+    """What plan fitted of all slides.
+
+    Attributes:
+        sources: slide id -> its own fit, or what stands in for it.
+        target: the look that all of them get; None where each slide keeps the one that its slice records
+            already (an image, planned again without the recipe that says where it lies).
+        tree: whose slices those are.
+    """
+
+    sources: Mapping[str, Fit]
+    target: Target | None
+    tree: DatasetTree
+
+    def of(self, slide_id: str) -> dict[str, Any]:
+        """``source`` and ``target`` fit of one slide as plain values, and in ``target_from`` whose look that is.
+
+        Raises:
+            StainError: no target is known for it.
+        """
+        target = self.target or _recorded(self.tree, slide_id)
+        if target is None:
+            raise StainError(
+                "the target image is not recorded for this slide", got=slide_id,
+                fix="run plan with --recipe: the image's path is relative to the recipe",
+            )  # fmt: skip
+        return {
+            "source": self.sources[slide_id].to_dict(),
+            "target": target.fit.to_dict(),
+            "target_from": target.to_dict(),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``plan.json``: the target, how many slides have whose stains for which reason, and which ones."""
+        fits = sorted(self.sources.items())
+        counts = Counter((found.origin, found.status) for _, found in fits)
+        target = None if self.target is None else self.target.to_dict() | {"fit": self.target.fit.to_dict()}
+        return {
+            "target": target,
+            "counts": [{"origin": o, "status": s, "slides": n} for (o, s), n in sorted(counts.items())],
+            "slides": {slide_id: {"origin": found.origin, "status": found.status} for slide_id, found in fits},
+        }
 
 
-def cohort_fit(whites: Mapping[str, White], recipe: Recipe, tree: DatasetTree) -> StainFit | None:
-    """The fit on the colours of those of the given slides that make a fit of their own, or None.
+def fit_stains(
+    records: Sequence[Mapping[str, Any]],
+    recipe: Recipe,
+    tree: DatasetTree,
+    *,
+    recipe_path: Path | None = None,
+    train: Sequence[str] | None = None,
+    slide_ids: Mapping[str, str] | None = None,
+    keep_image: bool = False,
+) -> Stains | None:
+    """Fit the stains of surveyed slides; None without stain normalisation.
 
-    ``whites`` maps the slides' ids to their own glass: each slide's colours are seen on white first.
+    A slide without a fit of its own has the cohort's, and without a cohort it keeps its colours.
 
-    None without stain normalisation, and where not even all the slides together make a fit while
-    the recipe's target is the built-in reference.
+    Args:
+        records: of survey.
+        recipe: the resolved recipe.
+        tree: where the slides were surveyed.
+        recipe_path: of the recipe, from whose folder ``target_image`` counts.
+        train: ids of the slides that make the cohort; None for slides that are planned one by one.
+        slide_ids: ids of the manifest by id and raw id, one of which may be the target; None as for ``train``.
+        keep_image: take the look of ``target_image`` from each slide's slice of the plan instead of the image:
+            for planning again what was planned one by one, wherever the image may lie by now.
+
+    Raises:
+        StainError: the target is the cohort and the cohort makes no fit, or there is none; the target image or
+            slide has none.
+        StoreError: a slide was surveyed without colours.
+    """
+    if recipe.stain.method == "none":
+        return None
+    own = {record["slide_id"]: own_fit(record, recipe, tree) for record in records}
+    cohort = None if train is None else cohort_fit({i: own[i] for i in train}, recipe, tree)
+    if keep_image and recipe.stain.target == "image":
+        target = None
+    else:
+        target = _target(recipe, tree, cohort, recipe_path, slide_ids)
+    if cohort is not None:
+        own |= {i: replace(cohort, status=f.status, diagnostics=f.diagnostics, white=f.white)
+                for i, f in own.items() if f.status != OK}  # fmt: skip
+    return Stains(own, target, tree)
+
+
+def own_fit(record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree) -> Fit:
+    """The fit of one surveyed slide, or the reference's with the white of the slide's own glass."""
+    colours = colours_of(record["slide_id"], tree)
+    return fit_or_fallback(colours, recipe.stain.method, recipe.stain.min_tissue_px, None, white_of(record))
+
+
+def cohort_fit(own: Mapping[str, Fit], recipe: Recipe, tree: DatasetTree) -> Fit | None:
+    """The fit on the colours of those of the given slides that have a fit of their own, or None.
+
+    Each slide's colours are seen on white first, from the glass of its own fit; moments are of colours as
+    scanned, without glass.
 
     Raises:
         StainError: the recipe's target is the cohort and the cohort makes no fit.
     """
-    if recipe.stain.method == "none" or not whites:
-        return None
-    method, least = recipe.stain.method, recipe.stain.min_tissue_px
-    histograms = [seen_on_white(colours_of(slide_id, tree).total, whites[slide_id]) for slide_id in sorted(whites)]
-    good = [h for h in histograms if fit_or_fallback(h, method, least, None).status == "ok"]
+
+    def seen() -> Iterator[ColourHistogram]:
+        for slide_id, found in sorted(own.items()):
+            if found.status == OK:
+                total = colours_of(slide_id, tree).total
+                part = tissue_part if recipe.stain.method == "reinhard" else seen_on_white
+                yield part(total, found.white)
+
     try:
-        return fit_cohort(good, method, least)
+        return fit_cohort(seen(), recipe.stain.method, recipe.stain.min_tissue_px)
     except StainError:
         if recipe.stain.target == "cohort":
             raise
         return None
 
 
-def slide_stain(
-    record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree, cohort: StainFit | None
-) -> dict[str, Any] | None:
-    """``{"source": fit, "target": fit}`` of one surveyed slide as plain values; None without normalisation.
-
-    The source has the white of the slide's own glass, whosever stains it falls back to.
-    """
-    method = recipe.stain.method
-    if method == "none":
-        return None
-    if recipe.stain.target == "cohort":
-        if cohort is None:
-            raise StainError(
-                "a cohort target needs the cohort", got="one slide",
-                fix="use stain.target: reference with tile, or run the workflow",
-            )  # fmt: skip
-        target = cohort
-    else:
-        target = REFERENCE[method]
-    colours = colours_of(record["slide_id"], tree).total
-    source = fit_or_fallback(colours, method, recipe.stain.min_tissue_px, cohort, white_of(record))
-    return {"source": source.to_dict(), "target": target.to_dict()}
+def _target(
+    recipe: Recipe,
+    tree: DatasetTree,
+    cohort: Fit | None,
+    recipe_path: Path | None,
+    slide_ids: Mapping[str, str] | None,
+) -> Target:
+    kind = recipe.stain.target
+    if kind == "image":
+        return image_target(recipe, recipe_path)
+    if kind == "reference":
+        return reference_target(recipe.stain.method)
+    if kind == "cohort" and cohort is not None:
+        return cohort_target(cohort)
+    if kind == "slide" and slide_ids is not None:
+        return slide_target(recipe, tree, slide_ids)
+    raise StainError(
+        f"a {kind} target needs the other slides", got="one slide",
+        fix="use stain.target: reference or image with tile, or run the workflow",
+    )  # fmt: skip
 
 
-def colours_of(slide_id: str, tree: DatasetTree) -> ColourSample:
-    """The colours that survey stored.
-
-    Raises:
-        StoreError: survey ran without a stain to fit.
-    """
-    path = tree.slide(slide_id).colours
+def _recorded(tree: DatasetTree, slide_id: str) -> Target | None:
     try:
-        return ColourSample.load(path.read_bytes())
-    except FileNotFoundError as error:
-        raise StoreError(
-            "the slide was surveyed without colours", got=str(path), fix="run survey again with this recipe"
-        ) from error
+        return recorded_target(table_metadata(read_parquet(tree.plan_slice(slide_id)))["stain"])
+    except (StoreError, KeyError):
+        return None

@@ -16,6 +16,7 @@ from wsiprep.stages.pack import pack
 from wsiprep.stages.plan import decide_slide, write_slice
 from wsiprep.stages.rows import recipe_of_tree, record_recipe, require_same_recipe
 from wsiprep.stages.staging import staged
+from wsiprep.stages.stains import fit_stains
 from wsiprep.stages.survey import survey
 from wsiprep.store import Receipt
 
@@ -71,7 +72,7 @@ def tile(
                 fix="look at overview.jpg and tissue.png in the slide's folder; a smaller --patch-size-px, another "
                 "tissue.method or a lower keep.min_tissue may be right",
             )  # fmt: skip
-        write_slice(decided, recipe, tree, cohort=None)
+        write_slice(decided, recipe, tree, fit_stains([record], recipe, tree, recipe_path=request.recipe_path))
         return pack(here, recipe, tree, reporter, threads=threads)
 
 

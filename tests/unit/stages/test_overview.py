@@ -17,7 +17,8 @@ from wsiprep.manifest import SlideRow
 from wsiprep.progress import NullReporter
 from wsiprep.slides import open_slide, read_overview
 from wsiprep.stages.overview import Overview, picture_of
-from wsiprep.stages.stains import cohort_fit, slide_stain, white_of
+from wsiprep.stages.colours import white_of
+from wsiprep.stages.stains import cohort_fit, fit_stains, own_fit
 from wsiprep.stages.survey import survey
 from wsiprep.stain import WHITE
 
@@ -71,11 +72,11 @@ def test_the_glass_goes_from_the_overview_into_the_fit(tmp_path, method):
     assert json.loads(tree.slide("s").record.read_text()) == record
     picture = cv2.imread(str(tree.slide("s").overview))
     assert record["overview"] == {"downsample": 1, "width_px": picture.shape[1], "height_px": picture.shape[0]}
-    fits = slide_stain(record, recipe, tree, None)
+    fits = fit_stains([record], recipe, tree).of("s")
     assert fits["source"]["status"] == "ok"
     assert fits["source"]["white"] == record["glass_rgb"]
     assert fits["target"]["white"] == list(WHITE)
-    cohort = cohort_fit({"s": white_of(record)}, recipe, tree)
+    cohort = cohort_fit({"s": own_fit(record, recipe, tree)}, recipe, tree)
     assert cohort.white == WHITE
     assert np.abs(cohort.matrix - np.array(fits["source"]["matrix"])).max() < 0.02
 
@@ -85,17 +86,18 @@ def test_without_glass_the_reason_is_recorded_and_the_white_is_the_default(tmp_p
     assert record["glass_rgb"] is None
     assert "tint of pale stain" in record["glass_reason"] or "less than 2%" in record["glass_reason"]
     assert white_of(record) == WHITE
-    assert slide_stain(record, recipe, tree, None)["source"]["white"] == list(WHITE)
+    assert fit_stains([record], recipe, tree).of("s")["source"]["white"] == list(WHITE)
 
 
 def test_a_slide_that_cannot_be_fitted_keeps_its_own_white(tmp_path):
     flat = np.full((600, 600, 3), GLASS, np.uint8)
     flat[:, 300:] = (220, 150, 190)
     record, recipe, tree = surveyed(tmp_path, flat, method="macenko")
-    source = slide_stain(record, recipe, tree, None)["source"]
+    source = fit_stains([record], recipe, tree).of("s")["source"]
     assert (source["origin"], source["status"]) == ("reference", "single_stain")
     assert source["white"] == record["glass_rgb"] == list(GLASS)
-    assert cohort_fit({"s": white_of(record)}, recipe, tree) is None
+    own = {"s": own_fit(record, recipe, tree)}
+    assert cohort_fit(own, recipe, tree) is None
     strict = recipe_from_mapping({"name": "r", "downsample": 1, "stain": {"method": "macenko", "target": "cohort"}})
     with pytest.raises(StainError):
-        cohort_fit({"s": white_of(record)}, strict, tree)
+        cohort_fit(own, strict, tree)

@@ -63,7 +63,7 @@ def odd_images():
         "eosin alone": (stained(none, amount), "single_stain"),
         "one colour": (np.full(shape, (220, 150, 190), np.uint8), "single_stain"),
         "green pen": (pen((30, 150, 60)), "ink"),
-        "red pen": (pen((210, 30, 40)), "single_stain"),
+        "red pen": (pen((210, 30, 40)), "ink"),
         "blue pen": (pen((40, 60, 150)), "single_stain"),
         "nearly all glass": (np.pad(he(side=100), ((0, 1000), (0, 1000), (0, 0)), constant_values=255), "faint"),
         "nothing": (np.zeros((0, 0, 3), np.uint8), "too_little_tissue"),
@@ -241,7 +241,7 @@ def test_slides_with_little_tissue_have_no_vote():
 def test_methods_are_checked():
     for call in (fit, lambda *a: fit_or_fallback(*a, None)):
         with pytest.raises(UsageError, match="stain method"):
-            call(histogram(he()), "reinhard", 100)
+            call(histogram(he()), "skimage", 100)
 
 
 @pytest.mark.parametrize("method", METHODS)
