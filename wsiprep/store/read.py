@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wsiprep.artifacts import DatasetTree
 from wsiprep.errors import StoreError, UsageError
+from wsiprep.store import compute as pc
 from wsiprep.store.digest import bytes_digest
 from wsiprep.store.openfiles import OpenFiles
 from wsiprep.store.receipts import FileRecord

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wsiprep.errors import UsageError
+from wsiprep.store import compute as pc
 from wsiprep.store.schema import SPLIT_ALL
 
 TRAIN = "train"

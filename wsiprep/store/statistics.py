@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from wsiprep.store import compute as pc
 from wsiprep.store.schema import CHANNELS
 from wsiprep.store.splits import TRAIN, fold_numbers, rows_of, split_names
 

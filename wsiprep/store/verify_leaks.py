@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from wsiprep.store import compute as pc
 from wsiprep.store.splits import leaks
 
 _OWN_COLUMNS = ("patient", "centre")
