@@ -29,14 +29,18 @@ class History(Callback):
     def __init__(self, path: Path, epochs: int, reporter: Reporter) -> None:
         self.rows: list[dict[str, Any]] = []
         self._path, self._epochs, self._reporter = path, epochs, reporter
-        self._started = 0.0
-        self._trained = 0.0
+        self._started = self._before = self._trained = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "epoch_seconds": time.monotonic() - self._started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+        # Of an epoch that goes on in its middle; one that starts sets the clock anew.
+        self._before = float(state_dict["epoch_seconds"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.monotonic() - self._before
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
@@ -88,6 +92,21 @@ class StepProgress(Callback):
         self._stack.close()
 
 
+class StepCheckpoint(Callback):
+    """Writes ``last.ckpt`` after every so many steps of an epoch, so that a killed job loses no more than those."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path, self._every = path, every
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        done = batch_idx + 1
+        # After the last step comes the epoch's end, with its scores and a checkpoint of its own.
+        if done % self._every == 0 and done < trainer.num_training_batches:
+            trainer.save_checkpoint(self._path)
+
+
 def table_bytes(rows: list[dict[str, Any]]) -> bytes:
     """``metrics.csv``: a row an epoch; empty where nothing was validated."""
     stream = io.StringIO()
@@ -97,13 +116,14 @@ def table_bytes(rows: list[dict[str, Any]]) -> bytes:
     return stream.getvalue().encode()
 
 
-def checkpoints(folder: Path, *, validated: bool) -> list[ModelCheckpoint]:
-    """``last.ckpt`` after each epoch and, with a validation split, ``best.ckpt`` by its MIoU."""
+def checkpoints(folder: Path, every: int | None, *, validated: bool) -> list[Callback]:
+    """``last.ckpt`` after each epoch (and ``every`` steps) and, with a validation split, ``best.ckpt`` by its MIoU."""
+    steps: list[Callback] = [] if every is None else [StepCheckpoint(folder / LAST, every)]
     # Written at the end of the epoch, after History's row, so that the row is in it.
     last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     if not validated:
-        return [last]
+        return [*steps, last]
     best = ModelCheckpoint(
         folder, "best", monitor="val_miou", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
     )
-    return [best, last]
+    return [*steps, best, last]

@@ -40,7 +40,7 @@ class OtherRunError(TrainingError):
 
 
 def epochs_done(path: Path, identity: Mapping[str, Any], epochs: int) -> int:
-    """Epochs that a checkpoint has behind it, if it is of the run with this identity.
+    """Whole epochs that a checkpoint has behind it, if it is of the run with this identity.
 
     Raises:
         OtherRunError: it is of another run, or further than ``epochs``.
@@ -57,7 +57,7 @@ def epochs_done(path: Path, identity: Mapping[str, Any], epochs: int) -> int:
             file=path,
             fix="train with the same settings, or without resume to start afresh",
         )
-    done = int(state["epoch"]) + 1
+    done = int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     if done > epochs:
         raise OtherRunError(
             "the checkpoint has more epochs behind it than are asked for", got=done, expected=f"<= {epochs}", file=path

@@ -3,7 +3,7 @@
 runs/{model}/{seed0[-fold1]}/
   metrics.csv   a row an epoch
   best.ckpt     by validation MIoU (absent without a validation split)
-  last.ckpt     after the last epoch; what ``resume`` goes on from
+  last.ckpt     after the last epoch, or the last saved step; what ``resume`` goes on from
   run.json      written last: what was trained, on what, where, and its scores on the test split
 """
 
@@ -21,14 +21,16 @@ from wsiprep.artifacts import write_json
 from wsiprep.errors import TrainingError, from_os_error
 from wsiprep.models import create_model
 from wsiprep.progress import NullReporter, Reporter
+from wsiprep.store import Dataset
 from wsiprep.training.callbacks import BEST, HISTORY, LAST, History, StepProgress, checkpoints
 from wsiprep.training.checkpoint import epochs_done, load_checkpoint
 from wsiprep.training.data import PatchDataset
 from wsiprep.training.guarded_lightning import Trainer, seed_everything
 from wsiprep.training.loader import make_loader
+from wsiprep.training.on_device import DeviceAugmentation
 from wsiprep.training.pixels import class_pixels, normalisation_of
 from wsiprep.training.record import hardware, model_record, peak_memory_bytes, versions
-from wsiprep.training.sampler import EpochSampler
+from wsiprep.training.sampler import EpochSampler, ShardSampler
 from wsiprep.training.spec import RUN_RECORD, TrainingRun
 from wsiprep.training.task import SegmentationTask, TaskSettings
 from wsiprep.training.trainer import fit, make_trainer, quiet_lightning
@@ -83,7 +85,7 @@ def _fit_and_test(spec: TrainingRun, data: RunData, reporter: Reporter) -> Path:
             spec.precision,
             deterministic=spec.deterministic,
             max_epochs=spec.epochs,
-            callbacks=[progress, history, *checkpoints(spec.folder, validated=data.val is not None)],
+            callbacks=[progress, history, *checkpoints(spec.folder, spec.save_every_steps, validated=bool(data.val))],
             enable_progress_bar=False,
             default_root_dir=spec.folder,
         )
@@ -117,12 +119,23 @@ def build_task(spec: TrainingRun, train: PatchDataset) -> SegmentationTask:
         "options": options,
         "labels": list(dataset.labels),
         "loss": spec.loss,
+        "stain": scored_stain(spec.stain),
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),
     }
     return SegmentationTask(
-        net, TaskSettings(n_classes, spec.loss, spec.learning_rate, spec.seed, normalisation, identity)
+        net,
+        TaskSettings(
+            n_classes, spec.loss, spec.learning_rate, spec.seed, normalisation, identity, _on_device(spec, dataset)
+        ),
     )
+
+
+def _on_device(spec: TrainingRun, dataset: Dataset) -> DeviceAugmentation | None:
+    flips = spec.augment_on == "device" and spec.augmentation == "flips"
+    if not flips and not spec.jitter:
+        return None
+    return DeviceAugmentation(spec.seed, dataset.patch_size_px, spec.crop_px, flips, spec.jitter)
 
 
 def _open_splits(spec: TrainingRun) -> RunData:
@@ -131,11 +144,18 @@ def _open_splits(spec: TrainingRun) -> RunData:
         spec.train_split,
         fold=spec.fold,
         crop_px=spec.crop_px,
-        augmentation=spec.augmentation,
+        augmentation="none" if spec.augment_on == "device" else spec.augmentation,
         seed=spec.seed,
+        stain=spec.stain,
     )
-    val = None if spec.val_split is None else PatchDataset(spec.root, spec.val_split, fold=spec.fold)
-    return RunData(train, val, PatchDataset(spec.root, spec.test_split, fold=spec.fold))
+    stain = scored_stain(spec.stain)
+    val = None if spec.val_split is None else PatchDataset(spec.root, spec.val_split, fold=spec.fold, stain=stain)
+    return RunData(train, val, PatchDataset(spec.root, spec.test_split, fold=spec.fold, stain=stain))
+
+
+def scored_stain(stain: str | None) -> str | None:
+    """How stains are treated where a model is scored: as in training, but nothing random is done to them."""
+    return None if stain == "augment" else stain
 
 
 def _require_annotation(data: RunData) -> None:
@@ -158,6 +178,9 @@ def _loaders(
     spec: TrainingRun, data: RunData, first_epoch: int
 ) -> tuple[DataLoader[dict[str, Any]], DataLoader[dict[str, Any]] | None]:
     sampler = EpochSampler(len(data.train), spec.seed, first_epoch=first_epoch)
+    if spec.order == "stream":
+        files = data.train.dataset.shard_files(data.train.rows)
+        sampler = ShardSampler(files, spec.seed, window_files=spec.window_files, first_epoch=first_epoch)
     train = make_loader(data.train, spec.batch_size, sampler=sampler, num_workers=spec.num_workers)
     if data.val is None:
         return train, None

@@ -14,10 +14,17 @@ from wsiprep.errors import UsageError
 AUGMENTATIONS = ("none", "flips")
 PRECISIONS = ("32", "16-mixed", "bf16-mixed")
 LOSS_NAMES = ("ce", "dice", "dice_ce")
+ORDERS = ("random", "stream")
+PLACES = ("loader", "device")
 RUN_RECORD = "run.json"
 """Written last: a run's folder without it is not finished."""
 
-_NOT_IN_DIGEST = {"root", "out", "device", "num_workers", "resume", "epochs"}
+_NOT_RECORDED = {"root", "out", "device", "num_workers", "resume", "augment_on", "save_every_steps"}
+_NOT_IN_DIGEST = _NOT_RECORDED | {"epochs"}
+
+_LEAST = {
+    "epochs": 1, "batch_size": 1, "num_workers": 0, "seed": 0, "crop_px": 16, "window_files": 1, "save_every_steps": 1,
+}  # fmt: skip
 
 Option = int | float | str | bool
 
@@ -50,7 +57,14 @@ class TrainingRun:
         learning_rate: of Adam, constant.
         loss: ``ce``, ``dice`` or ``dice_ce``.
         augmentation: ``none`` or ``flips`` (the eight symmetries of the square).
+        augment_on: ``loader`` or ``device``: where patches are flipped; the result is the same.
         crop_px: side of random training crops; None trains on whole patches.
+        stain: None trains on the pixels as stored; else as ``PatchDataset(stain=)`` has it. ``augment`` is for
+            training alone: validation and test see the pixels as stored.
+        jitter: 0, or the strength of colour jitter in training (``on_device.DeviceAugmentation``).
+        order: ``random``, or ``stream``: shard file by shard file (``sampler.ShardSampler``).
+        window_files: shard files that ``stream`` mixes.
+        save_every_steps: write ``last.ckpt`` after every so many steps too, beside each epoch's end.
         num_workers: loader processes; 0 loads in this one.
         resume: go on from ``last.ckpt`` of the run's folder where there is one.
         deterministic: ask torch for reproducible kernels (enforced on a CPU, as far as there are any elsewhere).
@@ -75,7 +89,13 @@ class TrainingRun:
     learning_rate: float = 1e-4
     loss: str = "ce"
     augmentation: str = "none"
+    augment_on: str = "loader"
     crop_px: int | None = None
+    stain: str | None = None
+    jitter: float = 0.0
+    order: str = "random"
+    window_files: int = 8
+    save_every_steps: int | None = None
     num_workers: int = 0
     resume: bool = False
     deterministic: bool = True
@@ -85,12 +105,16 @@ class TrainingRun:
         _check_choice("augmentation", self.augmentation, AUGMENTATIONS)
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("loss", self.loss, LOSS_NAMES)
-        for name, least in (("epochs", 1), ("batch_size", 1), ("num_workers", 0), ("seed", 0), ("crop_px", 16)):
+        _check_choice("order", self.order, ORDERS)
+        _check_choice("augment_on", self.augment_on, PLACES)
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is too small", got=value, expected=f">= {least}")
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError("learning_rate must be positive", got=self.learning_rate)
+        if not 0 <= self.jitter < 1:
+            raise UsageError("colour jitter is a share", got=self.jitter, expected="0 to below 1")
 
     @property
     def name(self) -> str:
@@ -105,8 +129,7 @@ class TrainingRun:
 
     def recorded(self) -> dict[str, Any]:
         """What decides the result, for ``run.json`` and checkpoints: no paths, no device."""
-        skipped = {"root", "out", "device", "num_workers", "resume"}
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in skipped}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_RECORDED}
         return values | {"options": dict(self.options)}
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from wsiprep.training.metrics import SCORE_NAMES, Scores, scores
 from wsiprep.training.spec import Normalisation
 
 ADAM_BETAS = (0.9, 0.999)
+_EPOCH_SO_FAR = "wsiprep_epoch_so_far"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class TaskSettings:
         seed: of what is random within an epoch (dropout).
         normalisation: of the images.
         identity: what the checkpoint says about itself; JSON.
+        augmentation: applied to training batches on their device; None leaves them as they are loaded.
     """
 
     n_classes: int
@@ -40,6 +42,7 @@ class TaskSettings:
     seed: int
     normalisation: Normalisation
     identity: Mapping[str, Any]
+    augmentation: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
 class SegmentationTask(LightningModule):
@@ -74,6 +77,10 @@ class SegmentationTask(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.settings.learning_rate, betas=ADAM_BETAS)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        augment = self.settings.augmentation
+        return augment(batch) if augment is not None and self.trainer.training else batch
 
     def on_train_epoch_start(self) -> None:
         self._loss_sum, self._images = None, 0
@@ -147,6 +154,12 @@ class SegmentationTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[IDENTITY] = dict(self.settings.identity)
+        checkpoint[_EPOCH_SO_FAR] = {"loss_sum": self._loss_sum, "images": self._images}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # An epoch that is resumed in its middle does not start again.
+        so_far = checkpoint[_EPOCH_SO_FAR]
+        self._loss_sum, self._images = so_far["loss_sum"], so_far["images"]
 
 
 def check_classes(net: nn.Module, n_classes: int) -> None:
