@@ -181,6 +181,6 @@ class PatchDataset(TorchDataset[Item]):
 def _stains(dataset: Dataset, choice: str, seed: int, rows: npt.NDArray[np.int64]) -> StainAtLoad:
     from wsiprep.training.stain_at_load import StainAtLoad  # with what normalises; few trainings need it
 
-    stains = StainAtLoad(dataset, choice, seed)
+    stains = StainAtLoad(dataset, choice, seed, n_patches=len(rows))
     stains.require(rows)
     return stains

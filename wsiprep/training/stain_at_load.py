@@ -1,13 +1,15 @@
 """Stains where the dataset holds scanned pixels: normalised or varied while a patch is loaded.
 
 A dataset packed with ``stain.when: load`` has the fits of each slide beside its pixels, so that settings can be
-compared without packing again. What is done to a patch is exactly what ``pack`` would have done (``stain.normaliser``).
+compared without packing again. What is done to a patch is exactly what ``pack`` would have done (``stain.normaliser``),
+but for pixels that ``sampling.outside_roi: pad`` filled: those are filled after normalising when packing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from wsiprep.errors import StainError, UsageError
-from wsiprep.stain import Fit, StainFit, fit_from_dict, normaliser
+from wsiprep.stain import Fit, StainFit, fit_from_dict, normaliser, way_of_own_fits
 from wsiprep.store import Dataset
 from wsiprep.training.streams import STAIN_STREAM
 
@@ -40,20 +42,26 @@ class StainAtLoad:
         dataset: packed with ``stain.when: load``.
         choice: one of ``STAINS``, see ``PatchDataset``.
         seed: of ``augment``.
+        n_patches: how many patches one epoch has; decides whether compiling the map pays for itself.
+
+    Attributes:
+        way: how pixels are mapped, ``plain`` or ``fused`` (``stain.transform``): the same colours.
 
     Raises:
         UsageError: no such choice.
     """
 
-    def __init__(self, dataset: Dataset, choice: str, seed: int = 0) -> None:
+    def __init__(self, dataset: Dataset, choice: str, seed: int = 0, *, n_patches: int = 1) -> None:
         if choice not in STAINS:
             raise UsageError("unknown stain", got=choice, expected=", ".join(STAINS))
-        self.dataset, self.choice, self.seed = dataset, choice, seed
+        self.dataset, self.choice, self.seed, self.n_patches = dataset, choice, seed, n_patches
+        # No table of all colours: it takes 64 MB a slide, and loaders meet many slides at once.
+        self.way = way_of_own_fits(n_patches, dataset.patch_size_px)
         self._fits: dict[str, tuple[Fit, Fit] | None] = {}
         self._maps: dict[str, Callable[[Pixels], Pixels]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StainAtLoad, (self.dataset, self.choice, self.seed)
+        return partial(StainAtLoad, n_patches=self.n_patches), (self.dataset, self.choice, self.seed)
 
     def require(self, rows: npt.NDArray[np.int64]) -> None:
         """See that all shards of these rows have a fit that can be applied.
@@ -86,12 +94,11 @@ class StainAtLoad:
         source, target = fits
         if self.choice == AUGMENT:
             varied = varied_amounts(source, self.seed, epoch, row)
-            return normaliser(source, varied, method=source.method, n_patches=1)(image), source.origin
+            return normaliser(source, varied, method=source.method, way=self.way)(image), source.origin
         shard = self._shard(row)
         if shard not in self._maps:
             method = source.method if self.choice == FIT else self.choice
-            # One patch: a table of all colours takes 64 MB, and loaders meet many slides at once.
-            self._maps[shard] = normaliser(source, target, method=method, n_patches=1)
+            self._maps[shard] = normaliser(source, target, method=method, way=self.way)
         return self._maps[shard](image), source.origin
 
     def _shard(self, row: int) -> str:
