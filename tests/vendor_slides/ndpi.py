@@ -55,7 +55,7 @@ def write(
         sampling: of chroma.
         whole: numbers of the levels that have no markers.
         listing: what McuStarts says.
-        edit: of the streams, after their runs were found.
+        edit: of the stream of level 0, after its runs were found.
         focal_planes: of every level, in nm.
         high: McuStarts has its upper halves beside it.
         hole_bytes: see ``tiff.write_tiff``.
@@ -69,7 +69,7 @@ def write(
         starts = listing(number, run_starts(data))
         height, width = level.shape[:2]
         pages += [
-            page(width, height, edit(data), lens=20 / factor, starts=starts, high=high, focal_plane=plane)
+            page(width, height, edit(data) if number == 0 else data, lens=20 / factor, starts=starts, high=high, focal_plane=plane)
             for plane in focal_planes
         ]
     pages.append(page(120, 60, jpeg(scan(120, 60, (5, 5))), lens=-1))

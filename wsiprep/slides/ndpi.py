@@ -13,7 +13,6 @@ fluorescence) is left to OpenSlide; tables that contradict the file are damage, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,18 @@ from wsiprep.slides.damage import TileDamageError
 from wsiprep.slides.decode import JPEG, YCBCR, PixelFormat
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import number, resolution_spacing
-from wsiprep.slides.ndpi_jpeg import BLOCK_PX, MAX_JPEG_SIDE_PX, JpegHead, read_head
+from wsiprep.slides.ndpi_jpeg import BLOCK_PX, MAX_JPEG_SIDE_PX, read_head
+from wsiprep.slides.ndpi_runs import RunTable, check_starts, run_table
 from wsiprep.slides.opened import levels_of
 from wsiprep.slides.protocol import (
     MAX_SIDE_PX,
     BackendRefusalError,
-    DamagedRegionError,
     ForeignLayoutError,
     check_sides,
 )
 from wsiprep.slides.tiff_layouts import HAMAMATSU
 from wsiprep.slides.tiff_pixels import pixel_format
-from wsiprep.slides.tile_table import Fetch, TiffHeader, TileTable
+from wsiprep.slides.tile_table import TiffHeader, TileTable
 
 _SOURCE_LENS, _X_OFFSET, _Y_OFFSET, _FOCAL_PLANE = 65421, 65422, 65423, 65424
 _MCU_STARTS, _MCU_STARTS_HIGH = 65426, 65432
@@ -47,82 +46,7 @@ _CENTIMETRE = 3
 MAX_WHOLE_BYTES = 2**26
 """Pixels of a level without restart markers, which is decoded whole: as many as a slide may keep of them."""
 
-TILE_HEIGHT_PX, TILE_AREA_PX = 256, 2**20
-"""A tile has as many runs, a power of two, as fit into both: less would be calls, more would be waste."""
-
 _HEADER_BYTES = 2**16
-_WALKED_RUNS, _WALKED_BYTES = 16, 2**20
-_SAMPLED_RUNS = 64
-_MOST_BYTES_PER_PX = 16
-"""Of a coded run; its worst case is 11. More is a table that skips markers, and must not be fetched."""
-
-_EOI = b"\xff\xd9"
-
-
-def _restart(number_: int) -> bytes:
-    return bytes((0xFF, 0xD0 + number_ % 8))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RunTable(TileTable):
-    """The runs of one level, put together to tiles.
-
-    Attributes:
-        head: of the stream.
-        run: pixels of a run.
-        runs_down: runs of a tile; those at the lower border may have fewer.
-        starts: int64[runs + 1], where each run begins, row by row, and where the stream ends.
-        level: for messages, as ``file``.
-    """
-
-    head: JpegHead
-    run: Size
-    runs_down: int
-    starts: npt.NDArray[np.int64]
-    level: int
-    file: Path
-
-    def tile_size(self, row: int) -> Size:
-        """The pixels that a tile of this row decodes to: whole runs across, what the level has of it down."""
-        return Size(self.tile.width_px, min(self.tile.height_px, self.size.height_px - row * self.tile.height_px))
-
-    def stored(self, index: int, fetch: Fetch) -> bytes:
-        """A tile as a JPEG of its own.
-
-        Raises:
-            DamagedRegionError: there is no restart marker where the table has one.
-        """
-        row, column = divmod(index, self.columns)
-        parts = [self.head.sized(self.tile_size(row))]
-        first = row * self.runs_down * self.columns + column
-        last = min(first + self.runs_down * self.columns, len(self.starts) - 1)
-        for place, run in enumerate(range(first, last, self.columns)):
-            parts.append(self._run(run, fetch))
-            parts.append(_restart(place))
-        parts[-1] = _EOI
-        return b"".join(parts)
-
-    def _run(self, run: int, fetch: Fetch) -> bytes:
-        """The coded bytes of a run, found between the markers that must be around it."""
-        before = _restart(run - 1) if run else b""
-        after = _restart(run) if run + 2 < len(self.starts) else _EOI
-        start, end = int(self.starts[run]) - len(before), int(self.starts[run + 1])
-        if end - start > _MOST_BYTES_PER_PX * self.run.area_px:
-            raise self._damaged(run, f"{end - start} bytes", f"at most {_MOST_BYTES_PER_PX} bytes a pixel")
-        data = fetch(start, end - start)
-        if not data.startswith(before) or data[-2:] != after:
-            got = f"{data[: len(before)].hex()} and {data[-2:].hex()} around bytes {start} to {end}"
-            raise self._damaged(run, got, f"{before.hex()} and {after.hex()}")
-        return data[len(before) : -2]
-
-    def _damaged(self, run: int, got: str, expected: str) -> DamagedRegionError:
-        return DamagedRegionError(
-            f"restart markers are not where the slide says: level {self.level}, run {run}",
-            got=got,
-            expected=expected,
-            fix="fetch the file again, or list the slide in exclude.csv",
-            file=self.file,
-        )
 
 
 def ndpi_header(tif: Any, path: Path) -> TiffHeader:
@@ -258,9 +182,9 @@ def _table(handle: Any, page: Any, level: int, path: Path) -> TileTable:
             f"the restart markers of level {level} are not listed", got=len(stated), expected=rows * columns, file=path
         )
     starts = np.append(stated, count)
-    _check_starts(handle, starts, offset, head.length, level, path)
+    check_starts(lambda at, most: _read(handle, offset + at, most), starts, head.length, level, path)
     starts[0] = head.length
-    return _runs(size, run, starts + offset, pixels, head, level, path)
+    return run_table(size, run, starts + offset, pixels, head, level, path)
 
 
 def _strip(page: Any, size: Size, path: Path) -> tuple[int, int]:
@@ -289,67 +213,6 @@ def _whole(size: Size, offset: int, count: int, pixels: PixelFormat, path: Path)
             "a level without restart markers is too large", got=f"{size.width_px} x {size.height_px} px", file=path
         )
     return TileTable(size, size, False, np.array([offset], np.int64), np.array([count], np.int64), pixels)
-
-
-def _runs(
-    size: Size, run: Size, starts: npt.NDArray[np.int64], pixels: PixelFormat, head: JpegHead, level: int, path: Path
-) -> RunTable:
-    down = 1
-    while 2 * down * run.height_px <= TILE_HEIGHT_PX and 2 * down * run.area_px <= TILE_AREA_PX:
-        down *= 2
-    columns = -(-size.width_px // run.width_px)
-    lengths = np.diff(starts).reshape(-1, columns)
-    counts = np.add.reduceat(lengths, np.arange(0, len(lengths), down), axis=0).ravel()
-    offsets = starts[:-1].reshape(-1, columns)[::down].ravel()
-    tile = Size(run.width_px, run.height_px * down)
-    return RunTable(size, tile, True, offsets, counts, pixels, head, run, down, starts, level, path)
-
-
-def _check_starts(
-    handle: Any, starts: npt.NDArray[np.int64], offset: int, header_bytes: int, level: int, path: Path
-) -> None:
-    """Compare the table with the markers: all of the first runs, some of the others.
-
-    (Each marker is compared again when its run is read.)
-
-    Raises:
-        ForeignLayoutError: the table is right, the markers are not numbered in turn.
-        SlideError: the table does not name places of markers.
-    """
-    if (np.diff(starts[1:]) < 2).any() or starts[1] < header_bytes + 2:
-        raise _damaged(level, "not in ascending order within the stream", path)
-    if len(starts) == 2:
-        return
-    runs = sorted({int(run) for run in np.linspace(1, len(starts) - 2, _SAMPLED_RUNS)})
-    found = [(run, _read(handle, offset + int(starts[run]) - 2, 2)) for run in runs]
-    right = sum(marker == _restart(run - 1) for run, marker in found)
-    if 2 * right >= len(found):
-        return
-    known = starts[1 : _WALKED_RUNS + 1][:-1]
-    first = _read(handle, offset, min(int(starts[-1]), _WALKED_BYTES))
-    walked = _walked(first, header_bytes, len(known))
-    if walked and walked == known[: len(walked)].tolist():
-        raise ForeignLayoutError("its restart markers are not numbered in turn", got=f"level {level}", file=path)
-    raise _damaged(level, f"{right} of {len(found)} restart markers at their places", path)
-
-
-def _walked(data: bytes, place: int, most: int) -> list[int]:
-    """Where the first runs after the first begin, found by looking for markers."""
-    found: list[int] = []
-    while len(found) < most and (place := data.find(b"\xff", place) + 1) and place < len(data):
-        if 0xD0 <= data[place] <= 0xD7:
-            found.append(place + 1)
-    return found
-
-
-def _damaged(level: int, got: str, path: Path) -> SlideError:
-    return SlideError(
-        f"the table of restart markers of level {level} is damaged",
-        got=got,
-        expected="a restart marker at each place",
-        fix="fetch the file again or leave the slide out",
-        file=path,
-    )
 
 
 def _read(handle: Any, offset: int, count: int) -> bytes:
