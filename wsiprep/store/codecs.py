@@ -42,7 +42,7 @@ from wsiprep.store.image_codecs import (
 CodecName = Literal["zstd", "blosc-lz4", "none", "jpegxl", "jpeg"]
 
 _IMAGE_CODECS = frozenset({"jpegxl", "jpeg"})
-# Level 3 packs to the same size as 5 and in less time (benchmarks/codecs.py).
+# Level 3 packs to the same size as 5 and in less time (benchmarks/chunk_codecs.py).
 _BLOSC = {"typesize": 1, "cname": "lz4", "clevel": 3, "shuffle": "noshuffle", "blocksize": 0}
 _BLOSC_HEADER = struct.Struct("<4BIII")
 _CRC_BYTES = 4
