@@ -14,13 +14,13 @@ HERE = Path(__file__).resolve().parent
 LIBRARIES = ("numpy",)
 
 
-def circumstances(libraries: Iterable[str], rounds: int) -> dict[str, str]:
+def circumstances(libraries: Iterable[str], others: Iterable[str], rounds: int) -> dict[str, str]:
     """When, what and on what, the same for all lines of a run; no names of machines, no paths."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         "commit": commit(),
         "wsiprep": version_of("wsiprep"),
-        "libraries": " ".join(f"{n}={version_of(n)}" for n in dict.fromkeys((*LIBRARIES, *libraries))),
+        "libraries": " ".join([*(f"{n}={version_of(n)}" for n in dict.fromkeys((*LIBRARIES, *libraries))), *others]),
         "python": platform.python_version(),
         "cpu": cpu_model(),
         "cores": str(len(os.sched_getaffinity(0))),

@@ -136,7 +136,7 @@ class Measure:
 
     Attributes:
         name: what was measured, against what.
-        value: the project's own figure in ``unit``, a median.
+        value: the project's own figure in ``unit``, a median; NaN where it could not be measured.
         ratio: to the peer or the floor, with its spread; None where the value itself is judged.
         target: what ratio (or value) must be at least, or at most; None where it is only reported.
         sense: whether ``target`` is the least or the most that is good, or must be met exactly.
@@ -153,9 +153,9 @@ class Measure:
 
     @property
     def met(self) -> bool | None:
-        if self.target is None:
-            return None
         judged = self.ratio.median if self.ratio else self.value
+        if self.target is None or math.isnan(judged):
+            return None
         if self.sense == "exactly":
             return judged == self.target
         return judged >= self.target if self.sense == "at least" else judged <= self.target
@@ -189,6 +189,7 @@ def report(
     measures: Sequence[Measure],
     *,
     libraries: Iterable[str] = (),
+    others: Iterable[str] = (),
     results: Path | None = RESULTS,
     rounds: int,
 ) -> None:
@@ -198,6 +199,7 @@ def report(
         name: of the benchmark.
         measures: its lines.
         libraries: distributions whose versions the file tells, beside numpy and wsiprep.
+        others: "name=version" of what was measured in other environments.
         results: the folder of the file; None writes nothing.
         rounds: how many rounds the medians are of.
     """
@@ -208,7 +210,7 @@ def report(
     ]
     print(_table(rows), flush=True)
     if results is not None:
-        _append(results / f"{name}.csv", measures, circumstances(libraries, rounds))
+        _append(results / f"{name}.csv", measures, circumstances(libraries, others, rounds))
 
 
 def _append(path: Path, measures: Sequence[Measure], circumstances: Mapping[str, str]) -> None:
