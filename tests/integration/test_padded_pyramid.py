@@ -87,7 +87,7 @@ def test_marker_and_label_come_back_at_their_place(padded: Path, tmp_path: Path,
     record = read_json(tree.slide("slide").record)
     stored = pixels == "stored" or downsample == 1
     level = DOWNSAMPLES.index(downsample) if stored else 0
-    assert record["pixels"] == {"from_stored": stored, "source_level": level}
+    assert record["pixels"] == {"from_stored": stored, "source_level": level, "dct_factor": 1}
     plane = SIZE.reduced(downsample)
     dark, labels, rows = whole_plane(Dataset(tree.root), plane, downsample)
     expected = np.zeros((plane.height_px, plane.width_px), np.bool_)

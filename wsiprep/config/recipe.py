@@ -182,7 +182,7 @@ class Stain(Section):
     target_slide: str | None = Field(None, description="slide_id whose look the others get")
     backend: Literal["wsiprep", "staintools"] = Field(
         "wsiprep",
-        description="staintools: that library's own fits and maps (extra bench), for old results",
+        description="staintools: that library's own fit and map of every patch (extra bench), for old results",
     )
     sample_cells: int = Field(12, ge=1, le=256, description="tissue cells read at full resolution for the fit")
     min_tissue_px: int = Field(20_000, ge=1, description="fewer stained pixels fall back: cohort, then reference")
@@ -195,12 +195,14 @@ class Stain(Section):
         return self
 
     @model_validator(mode="after")
-    def _within_staintools(self) -> Self:
+    def _possible(self) -> Self:
+        if self.per == "patch" and self.when == "load":
+            raise ValueError("per: patch needs when: pack (the shard keeps one fit a slide for loaders)")
         if self.backend == "staintools":
             if self.method not in ("none", "macenko", "vahadane", "reinhard"):
                 raise ValueError(f"staintools has no {self.method}")
-            if self.when == "load":
-                raise ValueError("backend: staintools needs when: pack")
+            if self.per != "patch":
+                raise ValueError("backend: staintools needs per: patch, because it fits every picture on its own")
         return self
 
 

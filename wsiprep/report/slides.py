@@ -270,4 +270,7 @@ def _pixels_from(record: Record) -> str:
     if not pixels:
         return MISSING
     level = pixels.get("source_level")
-    return f"level {level}" if pixels.get("from_stored") else f"mean of level {level}"
+    if pixels.get("from_stored"):
+        return f"level {level}"
+    reduced = pixels.get("dct_factor", 1)
+    return f"mean of level {level}" + (f", tiles decoded at 1/{reduced}" if reduced > 1 else "")

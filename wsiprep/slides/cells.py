@@ -39,6 +39,10 @@ class PixelSource:
     from_stored: bool
     dct_factor: int = 1
 
+    def to_dict(self) -> dict[str, int | bool]:
+        """Ready for JSON."""
+        return {"from_stored": self.from_stored, "source_level": self.source_level, "dct_factor": self.dct_factor}
+
 
 class PatchReader:
     """Reads patches of one slide.

@@ -96,7 +96,7 @@ def survey_collection(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter
         "bounds": None,
         "spacing_um": _in_common([t.scale.to_dict() for t in found]),
         "scale": _scale_in_common([t.scale for t in found]),
-        "pixels": {"from_stored": source.from_stored, "source_level": source.source_level},
+        "pixels": source.to_dict(),
         "cells": {"count": len(cells), "patch_size_px": cells.patch_size_px},
         "glass_rgb": None,
         "glass_reason": "ready-cut tiles",
@@ -175,7 +175,7 @@ def _pixel_source(collection: TileCollection, cells: Cells, recipe: Recipe) -> P
         return PixelSource(0, False)
     for i in np.unique(cells.tile, return_index=True)[1].tolist():
         with suppress(SlideError), collection.open(collection.tiles[int(cells.tile[i])]) as slide:
-            return PatchReader(slide, pixels_of(recipe)).source_of(grid_at(cells, i))
+            return PatchReader(slide, pixels_of(recipe), recipe.decode).source_of(grid_at(cells, i))
     raise SlideError("no tile of the collection can be decoded", file=collection.path, fix="fetch it again")
 
 
@@ -187,7 +187,7 @@ def _colours(row: SlideRow, collection: TileCollection, cells: Cells, recipe: Re
         if len(regions) == recipe.stain.sample_cells:
             break
         with suppress(SlideError), collection.open(collection.tiles[int(cells.tile[i])]) as slide:
-            regions.append(histogram(PatchReader(slide, pixels_of(recipe)).read(grid_at(cells, i))))
+            regions.append(histogram(PatchReader(slide, pixels_of(recipe), recipe.decode).read(grid_at(cells, i))))
     return ColourSample(tuple(regions))
 
 

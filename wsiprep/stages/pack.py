@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,12 @@ from wsiprep.manifest import SlideRow
 from wsiprep.progress import Reporter
 from wsiprep.slides import DamagedRegionError
 from wsiprep.stages.cells import grid_of
+from wsiprep.stages.normalising import PatchColours, patch_colours
 from wsiprep.stages.pictures import SheetItem, contact_sheet, jpeg_bytes
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.scene import Scene, open_scene
 from wsiprep.stages.staging import staged
 from wsiprep.stages.tables import table_metadata
-from wsiprep.stain import StainFit, normalise
 from wsiprep.store import DamagedPatch, PatchRecord, Receipt, ShardSpec, record_outcome, write_shard
 from wsiprep.store.encode import EncodedPatch, PatchEncoder
 from wsiprep.store.tables import parse_parquet
@@ -53,16 +53,6 @@ class PlanSlice:
     metadata: dict[str, Any]
     digest: str
 
-    @property
-    def source_fit(self) -> StainFit | None:
-        value = self.metadata["stain"]
-        return None if value is None else StainFit.from_dict(value["source"])
-
-    @property
-    def target_fit(self) -> StainFit | None:
-        value = self.metadata["stain"]
-        return None if value is None else StainFit.from_dict(value["target"])
-
 
 Made = tuple[EncodedPatch | DamagedPatch, SheetItem | None]
 """What a thread makes of a cell: a patch for the shard, and for some a picture."""
@@ -74,8 +64,7 @@ class _Source:
 
     scene: Scene
     recipe: Recipe
-    source_fit: StainFit | None
-    target_fit: StainFit | None
+    colours: PatchColours
     preview: frozenset[int]
     encoder: PatchEncoder
 
@@ -89,11 +78,7 @@ class _Source:
             raw = reader.read(grid, fill)
         except DamagedRegionError as error:
             return DamagedPatch(name, cell["x_lv0"], cell["y_lv0"], str(error.got or error.message)), None
-        image, stain_origin = raw, None
-        # A slide whose stains are nobody's own is kept as it is; its receipt and the report say so.
-        if self.source_fit is not None and self.target_fit is not None and self.source_fit.origin != "reference":
-            image = normalise(raw, self.source_fit, self.target_fit)
-            stain_origin = self.source_fit.origin
+        image, stain_origin = self.colours.of(raw)
         mask = labels.mask(grid)
         inside = labels.inside_roi(grid) if self.recipe.sampling.outside_roi == "pad" else None
         if inside is not None:
@@ -243,19 +228,20 @@ def _write(
     source = _Source(
         scene=scene,
         recipe=recipe,
-        source_fit=part.source_fit,
-        target_fit=part.target_fit,
+        colours=patch_colours(recipe, part.metadata["stain"], count),
         preview=frozenset(range(0, count, step)[:PREVIEW_PATCHES]),
         encoder=spec.encoder(),
     )
     sheet: list[SheetItem] = []
     allowed = int(recipe.max_damaged * count)
     damaged = 0
+    rows = part.cells.to_pylist()
+    _announce(scene, recipe, rows)
     with reporter.task(f"pack {spec.slide_id}", count) as task:
 
         def patches() -> Iterator[EncodedPatch | DamagedPatch]:
             nonlocal damaged
-            for patch, item in _in_order(source, part.cells.to_pylist(), threads):
+            for patch, item in _in_order(source, rows, threads):
                 if isinstance(patch, DamagedPatch):
                     damaged += 1
                     if damaged > allowed or damaged == count:
@@ -266,8 +252,17 @@ def _write(
                 yield patch
 
         receipt = write_shard(tree, spec, patches(), count)
-    _preview(tree.preview(spec.slide_id), sheet, normalised=source.source_fit is not None)
+    normalised = part.metadata["stain"] is not None and recipe.stain.when == "pack"
+    _preview(tree.preview(spec.slide_id), sheet, normalised=normalised)
     return receipt
+
+
+def _announce(scene: Scene, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Tell a slide which patches come, so that it decodes each of its tiles once. Collections have whole tiles."""
+    if all(row["tile"] == 0 for row in rows):
+        side = recipe.sampling.patch_size_px
+        grids = [grid_of(r["x_lv0"], r["y_lv0"], r["width_lv0"], r["height_lv0"], side) for r in rows]
+        scene.at(0)[0].plan(grids)
 
 
 def _too_damaged(patch: DamagedPatch, damaged: int, count: int, recipe: Recipe) -> SlideError:

@@ -57,7 +57,7 @@ class SlideScene(AbstractContextManager["SlideScene"]):
         self._spacing_um = float(record["spacing_um"]["used"])
         self._slide: Slide = open_slide(row.slide, recipe.backend, icc=recipe.icc)
         try:
-            self._reader = PatchReader(self._slide, pixels_of(recipe))
+            self._reader = PatchReader(self._slide, pixels_of(recipe), recipe.decode)
             self._labels = packed_labels(row, recipe, self._slide.info, folder, record)
         except BaseException:
             self._slide.close()
@@ -144,7 +144,7 @@ class CollectionScene(AbstractContextManager["CollectionScene"]):
                 tile = TileImage(pixels, info.identity, slide.info.vendor)
         except SlideError as error:
             raise DamagedRegionError(error.message, got=error.got, file=error.file) from error
-        return PatchReader(tile, pixels_of(self._recipe)), labels.source
+        return PatchReader(tile, pixels_of(self._recipe), self._recipe.decode), labels.source
 
     def __enter__(self) -> Self:
         return self

@@ -84,7 +84,7 @@ def _survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter
         places = (cells.x_lv0, cells.y_lv0, cells.width_lv0, cells.height_lv0)
         shares = cell_fractions(tissue, info.size, *places)
         fractions = labels.source.fractions(*places)
-        reader = PatchReader(slide, pixels_of(recipe))
+        reader = PatchReader(slide, pixels_of(recipe), recipe.decode)
         colours = _colours(row, reader, cells, shares, recipe) if recipe.stain.method != "none" else None
         source = _pixel_source(reader, cells)
     folder = tree.slide(row.slide_id)
@@ -215,7 +215,7 @@ def _record(row: SlideRow, slide: Slide, scale: SlideScale, source: PixelSource,
         "bounds": None if info.bounds is None else _plain(info.bounds),
         "spacing_um": scale.to_dict(),
         "scale": None if scale.cells is None else [float(scale.cells.x), float(scale.cells.y)],
-        "pixels": {"from_stored": source.from_stored, "source_level": source.source_level},
+        "pixels": source.to_dict(),
         "cells": {"count": len(cells), "patch_size_px": cells.patch_size_px},
     }
 
