@@ -26,7 +26,7 @@ MATRIX = np.array([[0.55, 0.76, 0.34], [0.1, 0.9, 0.3]])
 OWN = StainFit("vahadane", MATRIX / np.linalg.norm(MATRIX, axis=1, keepdims=True), np.array([1.2, 0.9]))
 TARGET = REFERENCE["vahadane"]
 MOMENTS = ReinhardFit(means=np.array([150.0, 150.0, 120.0]), deviations=np.array([40.0, 10.0, 8.0]))
-PLACES = {slide: ("train", None) for slide in "ab"}
+PLACES = dict.fromkeys("ab", ("train", None))
 
 
 def fits(source: Any, target: Any = TARGET) -> dict[str, Any]:
