@@ -30,7 +30,8 @@ class SheetItem:
     @classmethod
     def of(cls, stored: RGB, raw: RGB, mask: npt.NDArray[np.uint8]) -> SheetItem:
         """The item of a patch of any size."""
-        return cls(thumbnail(outlined(stored, mask), SHEET_TILE_PX), thumbnail(raw, SHEET_TILE_PX))
+        small = thumbnail(outlined(stored, mask), SHEET_TILE_PX)
+        return cls(small, small if raw is stored else thumbnail(raw, SHEET_TILE_PX))
 
 
 def thumbnail(image: RGB, side_px: int) -> RGB:
