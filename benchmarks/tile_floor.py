@@ -17,10 +17,12 @@ class TouchedTiles:
     """The compressed tiles of one level, complete JPEG files, in the order of the file.
 
     Attributes:
+        indices: their places in the level, row by row, ascending.
         tiles: their bytes.
         area_px: pixels of all of them.
     """
 
+    indices: tuple[int, ...]
     tiles: tuple[bytes, ...]
     area_px: int
 
@@ -50,9 +52,9 @@ def touched(path: Path, cells_lv0: Iterable[Box], downsample: int) -> TouchedTil
         tables = page.jpegtables
         with path.open("rb") as stream:
             tiles = []
-            for index in sorted(wanted):
-                if page.databytecounts[index]:
-                    stream.seek(page.dataoffsets[index])
-                    data = stream.read(page.databytecounts[index])
-                    tiles.append(data if tables is None else tables[:-2] + data[2:])
-        return TouchedTiles(tuple(tiles), len(tiles) * page.tilewidth * page.tilelength)
+            written = tuple(index for index in sorted(wanted) if page.databytecounts[index])
+            for index in written:
+                stream.seek(page.dataoffsets[index])
+                data = stream.read(page.databytecounts[index])
+                tiles.append(data if tables is None else tables[:-2] + data[2:])
+        return TouchedTiles(written, tuple(tiles), len(tiles) * page.tilewidth * page.tilelength)
