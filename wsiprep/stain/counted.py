@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wsiprep.stain.density import Floats, White, is_tissue, optical_density
-from wsiprep.stain.histogram import ColourHistogram
+from wsiprep.stain.density import Floats, White, is_dark, luminance, optical_density
+from wsiprep.stain.histogram import LEVEL_CENTRES, ColourHistogram
 
 INK_GREEN = 0.70
 """Haematoxylin and eosin both absorb green most, or nearly: darker colours whose green density is below this
@@ -45,18 +45,30 @@ class Counted:
     @classmethod
     def of(cls, hist: ColourHistogram, white: White) -> Counted:
         """The colours of a histogram, seen from the glass of ``white``."""
-        centres = hist.centres()
-        density, tissue = optical_density(centres, white), is_tissue(centres, white)
-        return cls(centres, density, hist.counts, tissue, tissue & _is_ink(density))
+        levels = hist.levels()
+        every = np.repeat(LEVEL_CENTRES[None], 3, axis=0)
+        density = _looked_up(optical_density(every, white), levels)
+        red, green, blue = _looked_up(luminance(every, white), levels)
+        tissue = is_dark(red + green + blue)
+        return cls(LEVEL_CENTRES[levels], density, hist.counts, tissue, tissue & _is_ink(density))
 
     @property
     def stained(self) -> npt.NDArray[np.bool_]:
         """Tissue that is not ink, bool (k,)."""
         return self.tissue & ~self.ink
 
+    def of_part(self, part: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Densities and counts of a part, each row of the densities in one piece."""
+        return np.compress(part, self.density, axis=1), self.counts[part]
+
     def total(self, part: npt.NDArray[np.bool_]) -> float:
         """Pixels of a part."""
         return float(self.counts[part].sum())
+
+
+def _looked_up(table: Floats, levels: npt.NDArray[np.intp]) -> Floats:
+    """Entries (3, k) of a table a channel (3, 128)."""
+    return np.stack([row[places] for row, places in zip(table, levels, strict=True)])
 
 
 def _is_ink(density: Floats) -> npt.NDArray[np.bool_]:

@@ -16,7 +16,7 @@ WHITE: White = (255.0, 255.0, 255.0)
 """Io where nothing is known about a slide's glass: staintools' fixed white."""
 TISSUE_LIGHTNESS = 0.8
 """Colours below this CIE L (of 1) are tissue, as in staintools' luminosity threshold."""
-_LUMINANCE = (0.212671, 0.715160, 0.072169)
+_LUMINANCE = np.array([0.212671, 0.715160, 0.072169])
 _EPSILON = 216 / 24389
 _KAPPA = 24389 / 27
 
@@ -48,10 +48,21 @@ def is_tissue(colours: Floats, white: White = WHITE) -> npt.NDArray[np.bool_]:
         colours: float64 (3, k), rows R, G, B in 0..255, sRGB.
         white: the colour of the empty glass.
     """
+    weighted = luminance(colours, white)
+    return is_dark(weighted[0] + weighted[1] + weighted[2])
+
+
+def luminance(colours: Floats, white: White = WHITE) -> Floats:
+    """What R, G and B (3, k) each add to the luminance of a colour, of a white of 1 in all: float64 (3, k)."""
     part = colours / np.asarray(white, dtype=np.float64)[:, None]
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
-    luminance = sum(weight * channel for weight, channel in zip(_LUMINANCE, linear, strict=True))
-    lightness = np.where(luminance > _EPSILON, 116 * np.cbrt(luminance) - 16, _KAPPA * luminance)
+    result: Floats = linear * _LUMINANCE[:, None]
+    return result
+
+
+def is_dark(total: Floats) -> npt.NDArray[np.bool_]:
+    """Whether luminances (k,), of 1, are those of tissue."""
+    lightness = np.where(total > _EPSILON, 116 * np.cbrt(total) - 16, _KAPPA * total)
     result: npt.NDArray[np.bool_] = lightness * 2.55 < TISSUE_LIGHTNESS * 255 - 0.5
     return result
 
@@ -63,7 +74,7 @@ def tissue_px(hist: ColourHistogram) -> int:
 
 def weighted_percentile(values: Floats, counts: npt.NDArray[np.int64], percent: float) -> float:
     """``numpy.percentile`` (linear) of ``values`` repeated ``counts`` times, without repeating them."""
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)  # equal values may come in any order
     ends = np.cumsum(counts[order])
     position = percent / 100.0 * (int(ends[-1]) - 1)
     lower = int(np.floor(position))

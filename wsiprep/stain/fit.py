@@ -146,7 +146,7 @@ def _two_stains(
 
 
 def _matrix(counted: Counted, method: TwoStains, start: Floats, diagnostics: dict[str, float]) -> Floats:
-    density, counts = counted.density[:, counted.stained], counted.counts[counted.stained]
+    density, counts = counted.of_part(counted.stained)
     if method == "macenko":
         return macenko_matrix(density, counts)
     found = vahadane_matrix(density, counts, start)
@@ -168,7 +168,7 @@ def _moments(hist: ColourHistogram, min_tissue_px: int, white: White) -> Reinhar
         return stains
     counted = Counted.of(hist, white)
     part = counted.stained
-    means, deviations = lab_moments(counted.colours[:, part], counted.counts[part])
+    means, deviations = lab_moments(np.compress(part, counted.colours, axis=1), counted.counts[part])
     diagnostics = dict(stains.diagnostics)
     if deviations.min() < MIN_DEVIATION:
         return Refusal("single_stain", diagnostics)

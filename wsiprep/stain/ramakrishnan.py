@@ -70,7 +70,7 @@ def region_matrix(region: ColourHistogram, white: White = WHITE, start: Floats =
     part = colours.stained
     if part.sum() < 2:
         return None
-    return vahadane_matrix(colours.density[:, part], colours.counts[part], start).matrix
+    return vahadane_matrix(*colours.of_part(part), start).matrix
 
 
 def _stained_share(region: ColourHistogram, white: White) -> float:

@@ -49,7 +49,7 @@ def refused_colours(colours: Counted, min_tissue_px: int, diagnostics: dict[str,
     """``ok``, or why nothing can be fitted on the colours; what is measured is added to ``diagnostics``."""
     if diagnostics["tissue_px"] < max(min_tissue_px, 1):
         return "too_little_tissue"
-    diagnostics["grey"] = _grey_share(colours.density[:, colours.tissue], colours.counts[colours.tissue])
+    diagnostics["grey"] = _grey_share(*colours.of_part(colours.tissue))
     diagnostics["ink"] = colours.total(colours.ink) / diagnostics["tissue_px"]
     if diagnostics["grey"] > MAX_GREY:
         return "grey_or_black"
@@ -69,10 +69,10 @@ def refused_vectors(matrix: Floats, method: str, diagnostics: dict[str, float]) 
 def refused_amounts(amounts: Floats, largest: Floats, colours: Counted, diagnostics: dict[str, float]) -> str:
     """``ok``, or why the amounts (2, k) with the 99th percentiles ``largest`` (2,) cannot be scaled."""
     stained = colours.stained
-    active = (amounts[:, stained] > 0) @ colours.counts[stained] / colours.total(stained)
-    diagnostics |= {"active_h": float(active[0]), "active_e": float(active[1])}
+    active = [colours.total(stained & (amount > 0)) / colours.total(stained) for amount in amounts]
+    diagnostics |= {"active_h": active[0], "active_e": active[1]}
     diagnostics |= {"max_h": float(largest[0]), "max_e": float(largest[1])}
-    if active.min() < MIN_ACTIVE or largest.min() < MIN_RATIO * largest.max():
+    if min(active) < MIN_ACTIVE or largest.min() < MIN_RATIO * largest.max():
         return "single_stain"
     return "faint" if largest.min() < MIN_AMOUNT else OK
 

@@ -16,8 +16,8 @@ from wsiprep.errors import StainError
 from wsiprep.manifest import SlideRow
 from wsiprep.progress import NullReporter
 from wsiprep.slides import open_slide, read_overview
-from wsiprep.stages.overview import Overview, picture_of
 from wsiprep.stages.colours import white_of
+from wsiprep.stages.overview import Overview, picture_of
 from wsiprep.stages.stains import cohort_fit, fit_stains, own_fit
 from wsiprep.stages.survey import survey
 from wsiprep.stain import WHITE
