@@ -31,7 +31,10 @@ _HASH = "import hashlib\nfor _ in range({times}): hashlib.sha256(bytes(1 << 20))
 
 
 def two_slides(subject: BenchSlide, folder: Path) -> list[str]:
-    """The command lines that pack each of two slides (the second is a copy), surveyed and planned here."""
+    """The command lines that pack each of two slides, surveyed and planned here; the second is a copy.
+
+    Each is a dataset of its own, since a dataset refuses the same slide twice.
+    """
     recipe = {
         "name": "workers",
         "downsample": 1,
@@ -41,18 +44,21 @@ def two_slides(subject: BenchSlide, folder: Path) -> list[str]:
         "split": {"kind": "none"},
         "store": {"codec": "blosc-lz4"},
     }
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text(json.dumps(recipe))  # JSON is YAML
     copy = folder / f"copy{subject.slide.suffix}"
+    folder.mkdir()
     shutil.copyfile(subject.slide, copy)
-    slides = {"first": subject.slide, "second": copy}
-    lines = [f"{name},{slide},{subject.tissue or ''}" for name, slide in slides.items()]
-    (folder / "manifest.csv").write_text("\n".join(["slide_id,slide,tissue", *lines]) + "\n")
-    common = ["--recipe", str(folder / "recipe.yaml"), "--out", str(folder / "dataset"), "--log-format", "none"]
-    wsiprep = [sys.executable, "-m", "wsiprep"]
-    for words in (["survey", "first"], ["survey", "second"], ["plan"]):
-        subprocess.run([*wsiprep, *words, *common], check=True, stdout=subprocess.DEVNULL)
-    return [shlex.join([*wsiprep, "pack", name, *common, "--strict"]) for name in slides]
+    found = []
+    for name, slide in (("first", subject.slide), ("second", copy)):
+        place = folder / name
+        place.mkdir()
+        (place / "recipe.yaml").write_text(json.dumps(recipe))  # JSON is YAML
+        (place / "manifest.csv").write_text(f"slide_id,slide,tissue\n{name},{slide},{subject.tissue or ''}\n")
+        common = ["--recipe", str(place / "recipe.yaml"), "--out", str(place / "dataset"), "--log-format", "none"]
+        wsiprep = [sys.executable, "-m", "wsiprep"]
+        for words in (["survey", name], ["plan"]):
+            subprocess.run([*wsiprep, *words, *common], check=True, stdout=subprocess.DEVNULL)
+        found.append(shlex.join([*wsiprep, "pack", name, *common, "--strict"]))
+    return found
 
 
 def in_turn_and_at_once(
@@ -82,8 +88,8 @@ def main(words: list[str] | None = None) -> None:
         hashing = shlex.join([sys.executable, "-c", _HASH.format(times=4 if options.smoke else 2000)])
 
         def unpack() -> None:
-            shutil.rmtree(pair / "dataset" / "shards", ignore_errors=True)
-            shutil.rmtree(pair / "dataset" / "receipts", ignore_errors=True)
+            for made in (*pair.glob("*/dataset/shards"), *pair.glob("*/dataset/receipts")):
+                shutil.rmtree(made)
 
         runs = interleaved(
             [
