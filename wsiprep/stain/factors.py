@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from wsiprep.stain.density import WHITE, Floats, optical_density
+from wsiprep.stain.density import Floats, optical_density
 from wsiprep.stain.lasso import CONCENTRATION_PENALTY
 from wsiprep.stain.model import StainFit
-from wsiprep.stain.normalise import EVERY_LEVEL, GLASS_NOISE, Rgb, mixing_of
+from wsiprep.stain.normalise import EVERY_LEVEL, Rgb, glass_of, mixing_of
 
 LEVELS = 256
 BOTH, FIRST, SECOND, UNSTAINED = range(4)
@@ -43,7 +43,7 @@ class Factors:
         light: float64 (3, 1024, 4), C order: entry [channel, 256 case + level, output]; multiplied over the
             channels they are the output's light, 0 to the glass's. The fourth output is padding.
         cases: intp (16,): 256 case, by which of the four sums are below 0 (bit 0 the first's).
-        glass: intp (3,): colours at or above all three are the glass of a measured white; 256 with the default.
+        glass: intp (3,): colours at or above all three are glass (``glass_of``).
     """
 
     signs: Floats
@@ -55,7 +55,7 @@ class Factors:
 def factors(source: StainFit, target: StainFit, method: str) -> Factors | None:
     """The tables, or None where float64 cannot hold the factors (``normalise`` has to do it then)."""
     density = optical_density(EVERY_LEVEL, source.white)
-    free, alone = _amounts_of(source.matrix, method)
+    free, alone = code_step(source.matrix, method)
     # (3, 256, 2) each; the constants go with red.
     free_amounts, alone_amounts = (
         np.einsum("kc,cl->clk", linear, density) + constant * np.array([1, 0, 0])[:, None, None]
@@ -73,16 +73,15 @@ def factors(source: StainFit, target: StainFit, method: str) -> Factors | None:
     light[:, UNSTAINED] = 1.0
     for channel in range(3):  # the middle of a level, truncated, is the level
         light[channel, UNSTAINED, :, channel] = np.arange(LEVELS) + 0.5
-    glass = [LEVELS] * 3 if source.white == WHITE else [np.ceil(value - GLASS_NOISE) for value in source.white]
     return Factors(
         np.concatenate([free_amounts, -alone_amounts], axis=2),
         light.reshape(3, 4 * LEVELS, 4),
         LEVELS * np.array([_case(bits) for bits in range(16)], dtype=np.intp),
-        np.array(glass, dtype=np.intp),
+        np.ceil(glass_of(source.white, method)).astype(np.intp),
     )
 
 
-def _amounts_of(matrix: Floats, method: str) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+def code_step(matrix: Floats, method: str) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Amounts beside the other stain, and alone, each as coefficients (2, 3) and constants (2,) of the density.
 
     The lasso's, of which ``lasso.concentrations`` has the derivation; or those of Ramakrishnan, whose amounts

@@ -20,13 +20,17 @@ class LabShift:
 
     Colours of the source's white, less its noise of 5 levels, stay as they are, also with the default of 255:
     moments know no stain, and paint glass like anything else. Safe to call from many threads.
+
+    Attributes:
+        table: uint8 (256, 3): the level of L, a and b that each becomes.
+        glass: float64 (3,): colours at or above all three stay.
     """
 
     def __init__(self, source: ReinhardFit, target: ReinhardFit) -> None:
         levels = np.arange(256.0)[:, None]
         moved = (levels - source.means) * (target.deviations / source.deviations) + target.means
-        self._table = np.clip(moved, 0, 255).astype(np.uint8)[None]
-        self._glass = np.ceil(np.array(source.white) - GLASS_NOISE)
+        self.table = np.clip(moved, 0, 255).astype(np.uint8)
+        self.glass = np.ceil(np.array(source.white) - GLASS_NOISE)
 
     def __call__(self, rgb: Rgb) -> Rgb:
         """uint8 (h, w, 3), any strides, to a new one."""
@@ -34,9 +38,9 @@ class LabShift:
         result = np.empty(pixels.shape, dtype=np.uint8)
         for start in range(0, pixels.shape[1], _BLOCK_PX):
             block, out = (array[:, start : start + _BLOCK_PX] for array in (pixels, result))
-            lab = cv2.LUT(cv2.cvtColor(block, cv2.COLOR_RGB2LAB), self._table)
+            lab = cv2.LUT(cv2.cvtColor(block, cv2.COLOR_RGB2LAB), self.table[None])
             cv2.cvtColor(lab, cv2.COLOR_LAB2RGB, out)
-            low = cv2.inRange(block, (*self._glass.tolist(), 0), (255, 255, 255, 0))
+            low = cv2.inRange(block, (*self.glass.tolist(), 0), (255, 255, 255, 0))
             if low.any():
                 cv2.copyTo(block, low, out)
         return result.reshape(rgb.shape)
