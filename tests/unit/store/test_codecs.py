@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import chunkcases as cases
+import cv2
 import imagecodecs
 import numpy as np
 import pytest
@@ -251,6 +252,15 @@ def test_image_codecs_take_images_only(name: CodecName) -> None:
     for wrong in (cases.mask(9, 9), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3), np.uint16)):
         with pytest.raises(UsageError, match="only RGB images"):
             ChunkCodec(name).encode(wrong)
+
+
+def test_chunks_are_files_that_other_decoders_read() -> None:
+    """Less the checksum: OpenCV reads the JPEG, and the JPEG XL is a bare codestream."""
+    image = cases.texture(40, 56)
+    packed = ChunkCodec("jpeg").pack(image)
+    other = cv2.cvtColor(cv2.imdecode(np.frombuffer(b"".join(packed.parts)[:-4], np.uint8), 1), cv2.COLOR_BGR2RGB)
+    assert np.abs(other.astype(int) - packed.values).max() <= 2
+    assert ChunkCodec("jpegxl").encode(image)[:2] == b"\xff\x0a"
 
 
 def test_quality_reaches_the_encoder_and_the_record() -> None:
