@@ -69,7 +69,15 @@ def write(
         starts = listing(number, run_starts(data))
         height, width = level.shape[:2]
         pages += [
-            page(width, height, edit(data) if number == 0 else data, lens=20 / factor, starts=starts, high=high, focal_plane=plane)
+            page(
+                width,
+                height,
+                edit(data) if number == 0 else data,
+                lens=20 / factor,
+                starts=starts,
+                high=high,
+                focal_plane=plane,
+            )
             for plane in focal_planes
         ]
     pages.append(page(120, 60, jpeg(scan(120, 60, (5, 5))), lens=-1))

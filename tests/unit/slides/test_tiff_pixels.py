@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ from slide_files import Writing, mean_of_blocks, padded, texture, tiles_of, writ
 
 from wsiprep.geometry import Box, Size
 from wsiprep.slides import open_slide
-from wsiprep.slides.decode import JPEG, PixelFormat, TileDamageError, complete_jpeg, decode_tile
+from wsiprep.slides.decode import (
+    DECODER_ERRORS,
+    HORIZONTAL,
+    JPEG,
+    Alpha,
+    PixelFormat,
+    TileDamageError,
+    complete_jpeg,
+    decode_tile,
+)
+from wsiprep.slides.protocol import composite_on_white
 
 APERIO = "Aperio Image Library v1\r\n150x100 (64x64) J2K/YUV|AppMag = 40|MPP = 0.25"
 
@@ -201,6 +212,35 @@ def test_bytes_that_are_no_jpeg(data: bytes, fault: str) -> None:
 def test_broken_jpeg_tables_are_named() -> None:
     with pytest.raises(TileDamageError, match="JPEG tables"):
         complete_jpeg(b"\xff\xd8\xff\xe0", b"\xff\xd8 no end", 6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (16, 333, 3), (64, 64, 1), (40, 40, 4)])
+def test_the_predictor_is_a_running_sum_modulo_256(shape: tuple[int, int, int]) -> None:
+    steps = np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
+    data = zlib.compress(steps.tobytes())
+    alpha = Alpha.NONE if shape[2] < 4 else Alpha.STRAIGHT
+    got = decode_tile(PixelFormat(8, 2 if shape[2] > 1 else 1, shape[2], HORIZONTAL, alpha), data, shape[1], shape[0])
+    sums = np.cumsum(steps, axis=1, dtype=np.uint8)
+    expected = composite_on_white(sums) if shape[2] == 4 else np.broadcast_to(sums, (*shape[:2], 3))
+    assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("fault", ["cut", "checksum", "flip", "short", "long"])
+def test_deflate_tiles_are_what_zlib_takes(fault: str) -> None:
+    pixels = texture(64, 64).tobytes()
+    data = zlib.compress(pixels)
+    bad = {
+        "cut": data[:-1],
+        "checksum": data[:-1] + bytes([data[-1] ^ 1]),
+        "flip": data[:500] + bytes([data[500] ^ 4]) + data[501:],
+        "short": zlib.compress(pixels[:-3]),
+        "long": zlib.compress(pixels + b"abc"),
+    }
+    form = PixelFormat(8, 2, 3)
+    for good in (data, data + b"\0"):
+        assert decode_tile(form, good, 64, 64).tobytes() == pixels
+    with pytest.raises(DECODER_ERRORS):
+        decode_tile(form, bad[fault], 64, 64)
 
 
 def test_a_stream_of_another_size_is_not_decoded() -> None:
