@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsiprep.artifacts import DatasetTree, write_bytes
 from wsiprep.progress import NullReporter, Reporter
-from wsiprep.report import cohort, findings, slides, training
+from wsiprep.report import cohort, findings, slides, stains, training
 from wsiprep.report.inputs import Inputs, read_inputs
 from wsiprep.report.pictures import Picture, embed
 
@@ -84,6 +84,7 @@ def _render(inputs: Inputs, views: list[slides.SlideView], hidden: int, damaged:
         agreement=findings.agreement(inputs),
         split=cohort.split_view(inputs),
         planned_split=cohort.planned_split(inputs),
+        stains=stains.stain_view(inputs),
         previews=previews,
         previews_left_out=previews_left_out,
         curves=training.curves_view(inputs),

@@ -50,7 +50,7 @@ class Counted:
         density = _looked_up(optical_density(every, white), levels)
         red, green, blue = _looked_up(luminance(every, white), levels)
         tissue = is_dark(red + green + blue)
-        return cls(LEVEL_CENTRES[levels], density, hist.counts, tissue, tissue & _is_ink(density))
+        return cls(hist.centres(), density, hist.counts, tissue, tissue & _is_ink(density))
 
     @property
     def stained(self) -> npt.NDArray[np.bool_]:

@@ -123,6 +123,8 @@ def attempt(
         matrix = median_matrix(sample.regions, white, diagnostics, start)
     elif matrix is None:
         matrix = _matrix(counted, method, start, diagnostics)
+    if matrix is None:
+        return Refusal("single_stain", diagnostics)
     return _two_stains(counted, method, white, matrix, diagnostics)
 
 

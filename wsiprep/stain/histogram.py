@@ -7,7 +7,9 @@ same sum in every order, from any number of cells, threads or processes.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,11 +18,16 @@ import numpy.typing as npt
 
 from wsiprep.errors import StainError, UsageError
 
+ARCHIVE_DAMAGE = (
+    OSError, ValueError, KeyError, EOFError, TypeError, IndexError, RuntimeError, OverflowError, MemoryError,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+"""What numpy raises on an npz file that is none."""
 BITS = 7
 _LEVELS = 1 << BITS
 _STEP = 256 // _LEVELS
 _DROPPED = np.uint8(8 - BITS)
-LEVEL_CENTRES = np.arange(_LEVELS) * float(_STEP) + (_STEP - 1) / 2
+LEVEL_CENTRES: npt.NDArray[np.float64] = np.arange(_LEVELS) * float(_STEP) + (_STEP - 1) / 2
 """The middle of each of the 128 bins of a channel, float64 (128,)."""
 _SORTED_BELOW_PX = 1 << 22
 """Sorting fewer 32-bit codes is faster than scattering them over the two million cells of a dense histogram."""
@@ -50,7 +57,8 @@ class ColourHistogram:
 
     def centres(self) -> npt.NDArray[np.float64]:
         """Colours in the middle of their bins, float64 (3, k), rows R, G, B in [0.5, 254.5]."""
-        return LEVEL_CENTRES[self.levels()]
+        colours: npt.NDArray[np.float64] = LEVEL_CENTRES[self.levels()]
+        return colours
 
     def levels(self) -> npt.NDArray[np.intp]:
         """Their bins in each channel, intp (3, k), 0 to 127: places in ``LEVEL_CENTRES`` and tables like it."""
@@ -85,7 +93,7 @@ class ColourHistogram:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 codes, counts = arrays["codes"], arrays["counts"]
-        except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
+        except ARCHIVE_DAMAGE as error:
             raise StainError(
                 "the colour histogram cannot be read", got=error, fix="run the survey of this slide again"
             ) from error

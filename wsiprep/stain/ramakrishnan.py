@@ -41,15 +41,17 @@ def glass_of(hist: ColourHistogram) -> White:
 
 def median_matrix(
     regions: Iterable[ColourHistogram], white: White, diagnostics: dict[str, float], start: Floats = START
-) -> Floats:
-    """The median of the regions' vectors, rows of unit length, haematoxylin first.
+) -> Floats | None:
+    """The median of the regions' vectors, rows of unit length, haematoxylin first; None where no region has any.
 
     Regions without two stained colours are left out; ``diagnostics`` gets the number of the others, and the
     median angle by which their vectors differ from the result (degrees).
     """
     found = [(_stained_share(region, white), region_matrix(region, white, start)) for region in regions]
     usable = [(share, matrix) for share, matrix in found if matrix is not None]
-    enough = [matrix for share, matrix in usable if share >= MIN_STAINED] or [matrix for _, matrix in usable] or [start]
+    enough = [matrix for share, matrix in usable if share >= MIN_STAINED] or [matrix for _, matrix in usable]
+    if not enough:
+        return None
     matrix, spread = median_of(enough)
     diagnostics |= {"regions": float(len(enough)), "spread_h_deg": spread[0], "spread_e_deg": spread[1]}
     return matrix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsiprep.errors import StainError
-from wsiprep.stain.histogram import ColourHistogram, merge
+from wsiprep.stain.histogram import ARCHIVE_DAMAGE, ColourHistogram, merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class ColourSample:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 codes, counts = arrays["codes"], arrays["counts"]
                 lengths = arrays["lengths"] if "lengths" in arrays else np.array([codes.size])
-        except (OSError, ValueError, KeyError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
+        except ARCHIVE_DAMAGE as error:
             raise StainError(
                 "the colour histogram cannot be read", got=error, fix="run the survey of this slide again"
             ) from error
