@@ -33,6 +33,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -40,7 +41,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 import tifffile
-from measure import interleaved, show
+from harness import Contestant, interleaved, show
 
 from wsiprep.annotations import LabelMap, Region, SlideFrame, read_annotations
 from wsiprep.config import Recipe, recipe_from_mapping
@@ -241,11 +242,14 @@ def shares(labels: LabelMap, rounds: int) -> None:
         boxes = shapely.box(every[:, 0], every[:, 1], every[:, 0] + CELL_PX, every[:, 1] + CELL_PX)
         return np.asarray(shapely.area(shapely.intersection(whole, boxes)))
 
-    contestants = {"shapely intersection": intersected, "shapely clip_by_rect": clipped, "wsiprep": ours}
-    seconds = interleaved(contestants, rounds)
+    ways: dict[str, Callable[[], object]] = {
+        "shapely intersection": intersected, "shapely clip_by_rect": clipped, "wsiprep": ours
+    }  # fmt: skip
+    runs = interleaved([Contestant(name, work) for name, work in ways.items()], rounds)
     print("shares of cells, CPU per cell")
-    seconds["wsiprep"] = [value * len(every) / len(cells) for value in seconds["wsiprep"]]
-    show(seconds, len(every), "cells", "shapely intersection")
+    share = len(every) / len(cells)
+    runs["wsiprep"] = [replace(used, cpu_s=used.cpu_s * share, wall_s=used.wall_s * share) for used in runs["wsiprep"]]
+    show(runs, len(every), "cells", "shapely intersection")
     sample = labels.fractions(every[:, 0], every[:, 1], CELL_PX, CELL_PX).per_label["tumour"]
     worst = float(np.abs(sample - np.asarray(intersected()) / CELL_PX**2).max())
     print(f"  largest difference from shapely: {worst:.1e} of a cell")
@@ -270,12 +274,13 @@ def masks(labels: LabelMap, few: LabelMap, rounds: int) -> None:
             for value, points in rings:
                 cv2.fillPoly(mask, [np.round((points - (x, y)) / DOWNSAMPLE).astype(np.int32)], value)
 
-    contestants: dict[str, Callable[[], object]] = {
+    ways: dict[str, Callable[[], object]] = {
         "cv2.fillPoly of all rings": painted,
         f"wsiprep, {_count(labels)} vertices": lambda: [labels.mask(g) for g in grids],
         f"wsiprep, {_count(few)} vertices": lambda: [few.mask(g) for g in grids],
     }
     print(f"masks of {PATCH_PX} px, cells that an outline crosses")
+    contestants = [Contestant(name, work) for name, work in ways.items()]
     show(interleaved(contestants, rounds), len(grids), "patches", "cv2.fillPoly of all rings")
 
 
