@@ -13,9 +13,10 @@ import numpy as np
 
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, PixelGrid, Size
+from wsiprep.slides.area_sums import AreaSums, can_sum
 from wsiprep.slides.plane import MAX_DOWNSAMPLE, Decode, Pixels, Plane, dct_factor
 from wsiprep.slides.protocol import RGB, LevelRead, Slide, TileCounts, TileSlide
-from wsiprep.slides.resample import Axis, accumulator, add_weighted, axis_of, rounded_mean
+from wsiprep.slides.resample import AreaAxis, Axis, accumulator, add_weighted, axis_of, rounded_mean
 
 MAX_GRID_PX = 2**29
 """Pixels of one patch that are allocated (1.6 GB)."""
@@ -85,9 +86,12 @@ class PatchReader:
         self.slide = slide
         self.pixels = pixels
         self.decode = decode
-        self._tiles = slide if isinstance(slide, TileSlide) else None
+        # A slide that converts the colours of another one leaves the tiles to it.
+        tiles = getattr(slide, "beneath", slide)
+        self._tiles: TileSlide | None = tiles if isinstance(tiles, TileSlide) else None
         self._planes: dict[tuple[int, Decode], Plane] = {}
         self._planned: Counter[PixelGrid] = Counter()
+        self._reads_of: dict[PixelGrid, Sequence[LevelRead]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -104,9 +108,10 @@ class PatchReader:
         here it does nothing.
         """
         if self._tiles is not None:
+            reads = {grid: self._reads(grid) for grid in grids}
             with self._lock:
-                self._planned = Counter(grids)
-            self._tiles.plan([self._reads(grid) for grid in grids])
+                self._reads_of, self._planned = reads, Counter(grids)
+            self._tiles.plan([reads[grid] for grid in grids])
 
     def read(self, grid: PixelGrid, fill: int = 255) -> RGB:
         """The pixels of ``grid``, (H, W, 3) uint8.
@@ -145,7 +150,8 @@ class PatchReader:
             if not self._planned[grid]:
                 return
             self._planned[grid] -= 1
-        self._tiles.finish(self._reads(grid))
+            reads = self._reads_of[grid]
+        self._tiles.finish(reads)
 
     def _reads(self, grid: PixelGrid) -> Sequence[LevelRead]:
         """The boxes of levels that ``read`` reads for a grid."""
@@ -254,9 +260,15 @@ def _chunk(slide: Slide, rows: Axis, columns: Axis, part: Box, dct: int) -> RGB:
     """A piece of the patch, from source blocks that are each read once."""
     left, right = columns.source(part.x, part.x_end)
     top, bottom = rows.source(part.y, part.y_end)
-    sums = accumulator(rows, columns, part.height_px, part.width_px)
     tile = slide.info.levels[0].tile
-    for block in _blocks(Box(left, top, right - left, bottom - top), tile and tile.reduced(dct)):
+    blocks = _blocks(Box(left, top, right - left, bottom - top), tile and tile.reduced(dct))
+    if isinstance(rows, AreaAxis) and isinstance(columns, AreaAxis) and can_sum(rows, columns):
+        fast = AreaSums(rows, columns, part)
+        for block in blocks:
+            fast.add(_source_pixels(slide, block, dct), block)
+        return fast.mean()
+    sums = accumulator(rows, columns, part.height_px, part.width_px)
+    for block in blocks:
         add_weighted(
             sums,
             _source_pixels(slide, block, dct),

@@ -80,6 +80,11 @@ class InSrgb(OpenedSlide):
         self._profile = profile
         self.info = slide.info
 
+    @property
+    def beneath(self) -> Slide:
+        """The slide that is converted: its tiles may be planned and counted, but not reduced before they are."""
+        return self._slide
+
     def read_level(self, level: int, box: Box) -> RGB:
         """See ``Slide.read_level``; in sRGB."""
         return apply_icc(self._slide.read_level(level, box), self._profile)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,39 +26,56 @@ SPARE_BYTES = 4 * 2**20
 """Memory of dropped tiles that is held for the next ones."""
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A tile that is there (``tile``), or that a thread decodes at the moment.
+@dataclass(slots=True, eq=False)
+class CachedTile:
+    """A tile that is there, or that one thread decodes at the moment.
 
     Attributes:
-        readers: threads that wait for it or copy from it: its memory is theirs.
-        done: what those that wait for it wait on; made by the first of them.
-        own_memory: whether it lies in memory that may be used again.
+        key: of the tile.
+        pixels: None until it is there. To be read between ``claim`` and ``release``, never to be written.
+        readers: threads that wait for it or read it: its memory is theirs.
+        done: what those wait on who claimed it while another thread decodes it; made by the first of them.
     """
 
-    tile: RGB | None = None
+    key: Key
+    pixels: RGB | None = None
     readers: int = 1
     done: threading.Event | None = None
 
+    def awaited(self) -> RGB | None:
+        """The pixels as soon as the thread that decodes them has them, None if it failed."""
+        if self.pixels is None and self.done is not None:
+            self.done.wait()
+        return self.pixels
 
-def _awaited(entry: _Entry, done: threading.Event) -> RGB | None:
-    done.wait()
-    return entry.tile
+
+class Claim(NamedTuple):
+    """What one read of some tiles is to do.
+
+    Attributes:
+        own: positions of the tiles that the caller decodes, with where to put them, or None where nobody else will
+            want the tile.
+        others: positions of the tiles that are there, or that other threads decode.
+    """
+
+    own: list[tuple[int, CachedTile | None]]
+    others: list[tuple[int, CachedTile]]
 
 
 class TileCache:
     """The tiles of a slide. Thread-safe; no tile is decoded under its lock.
 
-    Every ``acquire`` is followed by a ``release`` of the same key; in between the tile may be read, never written.
+    A reader claims its tiles at once, decodes its ``own``, publishes them, and only then waits for ``others``: so
+    two readers never wait for each other.
 
     Args:
-        limit_bytes: of tiles that are kept while nobody reads them. Those in use come on top: at most one a thread.
+        limit_bytes: of tiles that are kept while nobody reads them. Those in use come on top.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self._usual_bytes = self.limit_bytes = limit_bytes
         self._held_bytes = self._spare_bytes = 0
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Key, CachedTile] = OrderedDict()
         self._spare: dict[tuple[int, ...], list[RGB]] = {}
         self._uses: Mapping[int, list[int]] = {}
         self._open_tiles = 0
@@ -68,63 +86,64 @@ class TileCache:
         """Bytes of the tiles that are there, in use or not."""
         return self._held_bytes
 
-    def acquire(self, key: Key, decode: Callable[[Key], RGB]) -> RGB:
-        """The tile, decoded if it is not there. Of several threads that want it one decodes, the others wait.
+    def claim(self, kind: int, indices: Sequence[int]) -> Claim:
+        """Say who decodes which of these tiles. Of several threads that want one, one does.
 
-        Args:
-            decode: makes the tile, in memory of ``buffer`` or its own. What it raises is raised here; a thread
-                that waited then tries by itself.
+        Each tile of ``own`` that has a place must be published or abandoned, and everything in a place released.
         """
-        while True:
-            with self._lock:
-                entry = self._entries.get(key)
-                if entry is None:
-                    entry = self._entries[key] = _Entry()
-                    break
-                entry.readers += 1
-                if entry.tile is not None:
+        own: list[tuple[int, CachedTile | None]] = []
+        others: list[tuple[int, CachedTile]] = []
+        with self._lock:
+            uses = self._uses.get(kind)
+            for position, index in enumerate(indices):
+                key = (kind, index)
+                found = self._entries.get(key)
+                if found is not None:
+                    found.readers += 1
+                    if found.pixels is None:
+                        found.done = found.done or threading.Event()
                     self._entries.move_to_end(key)
-                    return entry.tile
-                done = entry.done = entry.done or threading.Event()
-            tile = _awaited(entry, done)
-            if tile is not None:
-                return tile
-        try:
-            tile = decode(key)
-        except BaseException:
-            with self._lock:
-                del self._entries[key]
-            self._tell(entry)
-            raise
-        with self._lock:
-            entry.tile = tile
-            self._held_bytes += tile.nbytes
-            if self._held_bytes > self.limit_bytes:
-                self._shrink()
-        self._tell(entry)
-        return tile
+                    others.append((position, found))
+                elif self._open_tiles and (uses is None or uses[index] <= 1):
+                    own.append((position, None))
+                else:
+                    self._entries[key] = made = CachedTile(key)
+                    own.append((position, made))
+        return Claim(own, others)
 
-    def _tell(self, entry: _Entry) -> None:
-        # Read after the tile was set under the lock: who comes later sees the tile and makes no event.
-        if entry.done is not None:
-            entry.done.set()
-
-    def release(self, key: Key) -> None:
-        """The tile is not read any more."""
+    def publish(self, tile: CachedTile, pixels: RGB) -> None:
+        """A tile of one's own is there."""
         with self._lock:
-            entry = self._entries[key]
-            entry.readers -= 1
-            if entry.readers:
-                return
-            if self._open_tiles and not self._needed(key):
-                self._drop(key)
-            elif self._held_bytes > self.limit_bytes:
-                self._shrink()
+            tile.pixels = pixels
+            self._held_bytes += pixels.nbytes
+            self._shrink()
+        # Whoever claims it after this sees the pixels; whoever did before has made the event.
+        if tile.done is not None:
+            tile.done.set()
+
+    def abandon(self, tile: CachedTile) -> None:
+        """A tile of one's own cannot be had; those that wait for it try by themselves."""
+        with self._lock:
+            if self._entries.get(tile.key) is tile:
+                del self._entries[tile.key]
+        if tile.done is not None:
+            tile.done.set()
+
+    def release(self, tiles: Iterable[CachedTile]) -> None:
+        """These are not read any more by this reader."""
+        with self._lock:
+            for tile in tiles:
+                tile.readers -= 1
+                # An abandoned tile is no entry any more.
+                gone = tile.readers or tile.pixels is None
+                if not gone and self._open_tiles and not self._needed(tile.key):
+                    self._drop(tile.key)
+            self._shrink()
 
     def buffer(self, shape: tuple[int, int, int]) -> RGB:
         """A uint8 array with anything in it: for a tile, or for what is given back with ``give_back``."""
         with self._lock:
-            spare = self._spare.get(shape)
+            spare = self._spare.setdefault(shape, [])
             if spare:
                 found = spare.pop()
                 self._spare_bytes -= found.nbytes
@@ -186,23 +205,26 @@ class TileCache:
     def _shrink(self) -> None:
         """Drop the tiles used longest ago until the rest fits."""
         excess, victims = self._held_bytes - self.limit_bytes, []
+        if excess <= 0:
+            return
         for key, entry in self._entries.items():
             if excess <= 0:
                 break
-            if not entry.readers and entry.tile is not None:
+            if not entry.readers and entry.pixels is not None:
                 victims.append(key)
-                excess -= entry.tile.nbytes
+                excess -= entry.pixels.nbytes
         for key in victims:
             self._drop(key)
 
     def _drop(self, key: Key) -> None:
-        tile = self._entries.pop(key).tile
-        assert tile is not None
-        self._held_bytes -= tile.nbytes
-        self._keep_spare(tile)
+        pixels = self._entries.pop(key).pixels
+        assert pixels is not None
+        self._held_bytes -= pixels.nbytes
+        self._keep_spare(pixels)
 
     def _keep_spare(self, memory: RGB) -> None:
-        # A decoder's own result may be a view of something, or of bytes.
-        if self._spare_bytes + memory.nbytes <= SPARE_BYTES and memory.flags.owndata and memory.flags.c_contiguous:
-            self._spare.setdefault(memory.shape, []).append(memory)
+        spare = self._spare.get(memory.shape)
+        # Only what is asked for again; and a decoder's own result may be a view of something else.
+        if spare is not None and self._spare_bytes + memory.nbytes <= SPARE_BYTES and memory.flags.owndata:
+            spare.append(memory)
             self._spare_bytes += memory.nbytes

@@ -21,10 +21,12 @@ from wsiprep.slides.decode import JPEG, decode_tile
 from wsiprep.slides.jpeg_tiles import DCT_FACTORS, JpegTiles
 from wsiprep.slides.protocol import RGB, DamagedRegionError, LevelRead, TileCounts
 from wsiprep.slides.tiff_tables import TileTable
-from wsiprep.slides.tile_cache import TileCache
+from wsiprep.slides.tile_cache import CachedTile, TileCache
 from wsiprep.slides.tile_plan import TilePlan, TileRange
 
 BACKGROUND = 255
+
+_Part = tuple[RGB, tuple[slice, slice]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class TileReader:
             DamagedRegionError: it cannot be decoded.
         """
         tiling = self._tiling(level, 1, 1)
-        self._decode(tiling, index, self._stored(tiling.table, index))
+        self._decode(tiling, index, tiling.table.stored(index, self._fetch), None)
         with self._lock:
             self.counts = replace(self.counts, probed=self.counts.probed + 1)
 
@@ -144,44 +146,77 @@ class TileReader:
     def read(self, read: LevelRead, out: RGB | None = None) -> RGB:
         """A box within the level that ``can_reduce``; see ``TileSlide.read_reduced``.
 
-        The loop that all pixels go through: what it does for a tile besides decoding must stay below the time of
-        a copy.
+        The way of all pixels: what it does for a tile besides decoding and copying must stay below a tenth of that.
         """
-        tiling, box = self._tiling(read.level, read.factor, read.dct), read.box
-        image = np.empty((box.height_px, box.width_px, 3), np.uint8) if out is None else out
-        left, top, right, bottom = box.x, box.y, box.x_end, box.y_end
-        width, height, counts, cache = tiling.tile.width_px, tiling.tile.height_px, tiling.table.counts, self._cache
-        tiles = tiling.range(box)
-        for row in range(tiles.row, tiles.row_end):
-            y = row * height
-            y_from, y_to = max(y, top), min(y + height, bottom)
-            for column in range(tiles.column, tiles.column_end):
-                x = column * width
-                x_from, x_to = max(x, left), min(x + width, right)
-                target = image[y_from - top : y_to - top, x_from - left : x_to - left]
-                index = row * tiles.columns + column
-                if not counts[index]:
-                    target[...] = BACKGROUND
-                    continue
-                key = (tiling.kind, index)
-                pixels = cache.acquire(key, self._make)
-                target[...] = pixels[y_from - y : y_to - y, x_from - x : x_to - x]
-                cache.release(key)
+        tiling = self._tiling(read.level, read.factor, read.dct)
+        image = np.empty((read.box.height_px, read.box.width_px, 3), np.uint8) if out is None else out
+        indices, parts = _cut(tiling, read.box, image)
+        if not indices:
+            return image
+        claim = self._cache.claim(tiling.kind, indices)
+        held = [tile for _, tile in claim.others]
+        try:
+            if claim.own:
+                self._read_own(tiling, indices, parts, claim.own, held)
+            for position, cached in claim.others:
+                pixels = cached.awaited()
+                if pixels is None:
+                    # The thread that was to decode it met an error: this one meets its own.
+                    pixels, _ = self._made(tiling, indices[position], None)
+                target, where = parts[position]
+                target[...] = pixels[where]
+        finally:
+            if held:
+                self._cache.release(held)
         return image
 
-    def _make(self, key: tuple[int, int]) -> RGB:
-        """A tile for the cache."""
-        tiling, index = self._tilings[key[0]], key[1]
-        data = self._stored(tiling.table, index)
-        tile = self._decode(tiling, index, data)
-        decoded = self._decoded[tiling.level]
-        with self._lock:
-            was = self.counts
-            self.counts = TileCounts(
-                was.decoded + 1, was.redecoded + decoded[index], was.fetched_bytes + len(data), was.probed
-            )
-            decoded[index] = 1
-        return tile if tiling.factor == tiling.dct else self._mean(tiling, index, tile)
+    def _read_own(
+        self, tiling: _Tiling, indices: Sequence[int], parts: Sequence[_Part],
+        own: Sequence[tuple[int, CachedTile | None]], held: list[CachedTile],
+    ) -> None:  # fmt: skip
+        """Decode the tiles that nobody else does; those that others may want are published and added to ``held``."""
+        cache, scratch, seen = self._cache, None, self._decoded[tiling.level]
+        whole = (tiling.tile.height_px, tiling.tile.width_px, 3)
+        decoded = again = fetched = done = 0
+        try:
+            for position, place in own:
+                index = indices[position]
+                target, where = parts[position]
+                if place is not None:
+                    pixels, count = self._made(tiling, index, None)
+                    held.append(place)
+                    cache.publish(place, pixels)
+                elif target.shape == whole and target.flags.c_contiguous:
+                    pixels, count = self._made(tiling, index, target)
+                else:
+                    scratch, count = self._made(tiling, index, scratch)
+                    pixels = scratch
+                if pixels is not target:
+                    target[...] = pixels[where]
+                done += 1
+                decoded, again, fetched = decoded + 1, again + seen[index], fetched + count
+                seen[index] = 1
+        finally:
+            for _, place in own[done:]:
+                if place is not None:
+                    cache.abandon(place)
+            if scratch is not None:
+                cache.give_back(scratch)
+            with self._lock:
+                was = self.counts
+                self.counts = TileCounts(
+                    was.decoded + decoded, was.redecoded + again, was.fetched_bytes + fetched, was.probed
+                )
+
+    def _made(self, tiling: _Tiling, index: int, memory: RGB | None) -> tuple[RGB, int]:
+        """A decoded and reduced tile, and the number of its stored bytes.
+
+        Args:
+            memory: a tile that is not needed any more, to decode to.
+        """
+        data = tiling.table.stored(index, self._fetch)
+        tile = self._decode(tiling, index, data, memory)
+        return tile if tiling.factor == tiling.dct else self._mean(tiling, index, tile), len(data)
 
     def _mean(self, tiling: _Tiling, index: int, tile: RGB) -> RGB:
         """The mean of a tile, at the border of the slide that of its part within; its memory is free then."""
@@ -193,10 +228,7 @@ class TileReader:
         self._cache.give_back(tile)
         return mean
 
-    def _stored(self, table: TileTable, index: int) -> bytes:
-        return table.stored(index, self._fetch)
-
-    def _decode(self, tiling: _Tiling, index: int, data: bytes) -> RGB:
+    def _decode(self, tiling: _Tiling, index: int, data: bytes, memory: RGB | None) -> RGB:
         """The pixels of a tile as stored, or as its JPEG decoder reduces them."""
         table = tiling.table
         row, column = divmod(index, table.columns)
@@ -204,9 +236,10 @@ class TileReader:
         try:
             if tiling.jpeg is None:
                 return decode_tile(table.pixels, data, size.width_px, size.height_px)
-            reduced = size.reduced(tiling.dct)
-            out = self._cache.buffer((reduced.height_px, reduced.width_px, 3))
-            return tiling.jpeg.decode(data, size.width_px, size.height_px, dct=tiling.dct, out=out)
+            shape = (-(-size.height_px // tiling.dct), -(-size.width_px // tiling.dct), 3)
+            if memory is None or memory.shape != shape:
+                memory = self._cache.buffer(shape)
+            return tiling.jpeg.decode(data, size.width_px, size.height_px, dct=tiling.dct, out=memory)
         except DECODER_ERRORS as error:
             raise DamagedRegionError(
                 f"a tile cannot be decoded: level {tiling.level}, column {column}, row {row}",
@@ -215,3 +248,31 @@ class TileReader:
                 fix="fetch the file again, or list the slide in exclude.csv",
                 file=self._path,
             ) from error
+
+
+def _cut(tiling: _Tiling, box: Box, image: RGB) -> tuple[list[int], list[_Part]]:
+    """The written tiles under a box, with the part of the image that each fills and where it is found in the tile.
+
+    What lies under tiles that were never written is filled here.
+    """
+    tiles, counts = tiling.range(box), tiling.table.counts
+    across = list(_spans(tiles.column, tiles.column_end, tiling.tile.width_px, box.x, box.x_end))
+    indices: list[int] = []
+    parts: list[_Part] = []
+    for row, y, inside_y in _spans(tiles.row, tiles.row_end, tiling.tile.height_px, box.y, box.y_end):
+        first = row * tiles.columns
+        for column, x, inside_x in across:
+            if counts[first + column]:
+                indices.append(first + column)
+                parts.append((image[y, x], (inside_y, inside_x)))
+            else:
+                image[y, x] = BACKGROUND
+    return indices, parts
+
+
+def _spans(first: int, stop: int, length: int, start: int, end: int) -> Iterator[tuple[int, slice, slice]]:
+    """Along one axis: each tile, its place in the box from ``start`` to ``end``, and its part that lies there."""
+    for number in range(first, stop):
+        begin = number * length
+        low, high = max(begin, start), min(begin + length, end)
+        yield number, slice(low - start, high - start), slice(low - begin, high - begin)
