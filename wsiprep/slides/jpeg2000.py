@@ -21,14 +21,13 @@ from wsiprep.slides.protocol import RGB
 
 Pixels = npt.NDArray[np.uint8]
 
-MAX_SUBSAMPLED_PX = 2**25
-"""Tiles beyond this are not decoded where their chroma is sub-sampled; Pillow warns from 89 million pixels on, of which
-a tile takes two each."""
+MAX_SUBSAMPLED_PX = 2**26
+"""Tiles beyond this are not decoded where their chroma is sub-sampled; Pillow warns from 89 million pixels on."""
 
 _START = b"\xff\x4f\xff\x51"
 _SEARCHED_BYTES = 4096
-_GRID = ">8I"
 _GRID_AT, _COMPONENTS_AT = 8, 40
+_SRGB = 16
 _STORED_STEPS = {(2, 1), (1, 2), (2, 2)}
 
 
@@ -92,9 +91,8 @@ def _checked(image: Pixels, expected: tuple[int, ...]) -> Pixels:
 def _subsampled(data: bytes, header: _Header) -> Pixels:
     """The three components at full size, each chroma sample repeated over the pixels that it stands for.
 
-    Pillow takes three components with the usual steps for YCbCr and converts them. With twice the rows in the
-    reference grid, and samples of twice the height, the components are the same arrays, but their steps are not
-    the usual ones: Pillow gives them as they are, every row twice.
+    Pillow takes a bare codestream with such steps for YCbCr and converts it. In a file that says sRGB, the components
+    are given as they are.
     """
     from PIL import Image
 
@@ -112,14 +110,20 @@ def _subsampled(data: bytes, header: _Header) -> Pixels:
         or width_px * height_px > MAX_SUBSAMPLED_PX
     ):
         raise TileDamageError(f"is a sub-sampled JPEG 2000 image of a kind that is not read: {header.steps}")
-    tall = bytearray(data)
-    grid = struct.unpack_from(_GRID, data, _GRID_AT)
-    struct.pack_into(_GRID, tall, _GRID_AT, *(v * (1 + i % 2) for i, v in enumerate(grid)))
-    for component in range(3):
-        tall[_COMPONENTS_AT + 4 + 3 * component] *= 2
-    with Image.open(io.BytesIO(tall), formats=["JPEG2000"]) as image:
-        twice = _checked(np.asarray(image), (2 * height_px, width_px, 3))
-    return np.ascontiguousarray(twice[::2])
+    with Image.open(io.BytesIO(_as_srgb_file(data, header)), formats=["JPEG2000"]) as image:
+        return _checked(np.asarray(image), (height_px, width_px, 3))
+
+
+def _as_srgb_file(data: bytes, header: _Header) -> bytes:
+    """A JP2 file (ISO 15444-1, annex I) of three components of 8 bits around a codestream."""
+    size = struct.pack(">IIHBBBB", header.height_px, header.width_px, 3, 7, 7, 0, 0)
+    head = _box(b"ihdr", size) + _box(b"colr", struct.pack(">BBBI", 1, 0, 0, _SRGB))
+    return b"".join((_box(b"jP  ", b"\r\n\x87\n"), _box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _box(b"jp2h", head),
+                     _box(b"jp2c", data)))  # fmt: skip
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
 # --- YCbCr ----------------------------------------------------------------------------------------
@@ -142,7 +146,9 @@ def ycbcr_to_rgb(image: Pixels) -> RGB:
     R = Y + 1.402 Cr, G = Y - 0.34414 Cb - 0.71414 Cr, B = Y + 1.772 Cb with Cb and Cr less 128. Red and
     blue are libjpeg's 16-bit fixed point; for green that is off by one for 22 pairs of chroma values.
     """
-    return planes_to_rgb(*(np.ascontiguousarray(image[..., i]) for i in range(3)))
+    import cv2
+
+    return planes_to_rgb(*(np.asarray(plane, np.uint8) for plane in cv2.split(image)))
 
 
 def planes_to_rgb(luma: Pixels, blue: Pixels, red: Pixels) -> RGB:
