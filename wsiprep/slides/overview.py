@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Box
-from wsiprep.slides.plane import MAX_DOWNSAMPLE, ComposedSource
+from wsiprep.slides.plane import MAX_DOWNSAMPLE, ComposedSource, Decode, dct_factor
 from wsiprep.slides.protocol import RGB, DamagedRegionError, Level, Slide, SlideInfo
 
 MAX_OVERVIEW_PX = 2**29
@@ -35,13 +35,17 @@ class DamagedOverview(NamedTuple):
     damaged: npt.NDArray[np.bool_]
 
 
-def read_overview(slide: Slide, downsample: int) -> tuple[RGB, int]:
+def read_overview(slide: Slide, downsample: int, decode: Decode = "exact") -> tuple[RGB, int]:
     """The whole slide at about ``downsample``, never coarser.
 
     The coarsest level with a known factor not above ``downsample`` (``Level.factor``, or else ``shown_factor``:
     then up to a pixel of that level beside its place), averaged by the largest
-    integer that keeps it so. Read in blocks: beside the result itself, memory stays bounded
-    even for a slide that has level 0 alone.
+    integer that keeps it so. Read tile by tile or in blocks: beside the result itself, memory stays bounded
+    even for a slide that has level 0 alone. Tiles that were never written cost nothing.
+
+    Args:
+        decode: ``dct`` lets the JPEG decoder do what it can of the mean where that is level 0 (half the time of a
+            full decode, about 44 dB to it); lower levels are always decoded in full.
 
     Returns:
         (H, W, 3) uint8 and its true integer downsample.
@@ -50,11 +54,11 @@ def read_overview(slide: Slide, downsample: int) -> tuple[RGB, int]:
         UsageError: ``downsample`` out of range, or so small that the overview would be huge.
         DamagedRegionError: a tile cannot be decoded; ``read_damaged_overview`` survives that.
     """
-    source, true = _source(slide, downsample)
+    source, true = _source(slide, downsample, decode)
     return source.read(Box(0, 0, source.size.width_px, source.size.height_px)), true
 
 
-def read_damaged_overview(slide: Slide, downsample: int) -> DamagedOverview:
+def read_damaged_overview(slide: Slide, downsample: int, decode: Decode = "exact") -> DamagedOverview:
     """Like ``read_overview``, with white and a mask for the tiles that cannot be decoded.
 
     Every other pixel is the same as ``read_overview`` would give.
@@ -63,7 +67,7 @@ def read_damaged_overview(slide: Slide, downsample: int) -> DamagedOverview:
         UsageError: as ``read_overview``.
         StorageError: the disk or the network failed, which is no damage of the file.
     """
-    source, true = _source(slide, downsample)
+    source, true = _source(slide, downsample, decode)
     whole = Box(0, 0, source.size.width_px, source.size.height_px)
     image = np.full((whole.height_px, whole.width_px, 3), 255, np.uint8)
     damaged = np.zeros(image.shape[:2], np.bool_)
@@ -96,9 +100,10 @@ def overview_level(info: SlideInfo, downsample: int) -> tuple[Level, int]:
     return info.levels[index], downsample // factor * factor
 
 
-def _source(slide: Slide, downsample: int) -> tuple[ComposedSource, int]:
+def _source(slide: Slide, downsample: int, decode: Decode) -> tuple[ComposedSource, int]:
     level, true = overview_level(slide.info, downsample)
-    source = ComposedSource(slide, level.index, true // (level.factor or level.shown_factor or 1), true)
+    dct = dct_factor(slide, 0, true, dividing=True) if decode == "dct" and level.index == 0 else 1
+    source = ComposedSource(slide, level.index, true // (level.factor or level.shown_factor or 1), true, dct)
     if source.size.area_px > MAX_OVERVIEW_PX:
         raise UsageError(
             "the overview would be too large",

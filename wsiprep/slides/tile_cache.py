@@ -22,7 +22,7 @@ from wsiprep.slides.protocol import RGB
 Key = tuple[int, int]
 """The kind of a tile (a level, as it is or reduced), numbered by the owner of the cache, and the tile's index."""
 
-SPARE_BYTES = 4 * 2**20
+SPARE_BYTES = 16 * 2**20
 """Memory of dropped tiles that is held for the next ones."""
 
 
