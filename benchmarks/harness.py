@@ -40,6 +40,7 @@ __all__ = [
     "report",
     "results_of",
     "show",
+    "table",
     "wall",
 ]
 
@@ -181,7 +182,7 @@ def show(runs: Runs, units: float, unit: str, baseline: str) -> None:
             [name, str(Spread.of(cpu(found))), str(Spread.of(wall(found))), _short(peak), _short(rate), str(ratio)]
         )
     print(f"{machine_line()}; {units:g} {unit}; median of {len(runs[baseline])} rounds [min, max]")
-    print(_table(rows))
+    print(table(rows))
 
 
 def report(
@@ -208,7 +209,7 @@ def report(
         [m.name, _short(m.value), m.unit, "" if m.ratio is None else str(m.ratio), m.target_text, m.verdict]
         for m in measures
     ]
-    print(_table(rows), flush=True)
+    print(table(rows), flush=True)
     if results is not None:
         _append(results / f"{name}.csv", measures, circumstances(libraries, others, rounds))
 
@@ -258,7 +259,7 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  " + "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
