@@ -232,8 +232,8 @@ class Split(Section):
 class Store(Section):
     """How shards are stored."""
 
-    codec: Literal["zstd", "blosc-lz4", "none", "jpegxl", "jpeg"] = Field(
-        "zstd",
+    codec: Literal["blosc-lz4", "zstd", "none", "jpegxl", "jpeg"] = Field(
+        "blosc-lz4",
         description="always with a checksum on each chunk; jpegxl (lossless) and jpeg (not) hold images, masks are "
         "zstd then, and readers other than wsiprep need its codec",
     )

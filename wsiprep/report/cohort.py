@@ -246,8 +246,17 @@ def digests(inputs: Inputs) -> list[tuple[str, str]]:
         ("wsiprep", (dataset.get("versions") or {}).get("wsiprep")),
         ("licence of the data", dataset.get("licence") or (inputs.recipe or {}).get("licence")),
         ("patches", _patches(inputs)),
+        ("images", _packing(dataset.get("codec"))),
     ]
     return [(name, str(value)) for name, value in found if value]
+
+
+def _packing(codec: Mapping[str, Any] | None) -> str:
+    if codec is None:
+        return ""
+    notes = [f"JPEG of quality {codec['quality']}, not the pixels that were read"] if codec["lossy"] else []
+    notes += [] if codec["plain_zarr"] else ["readers need wsiprep's codec"]
+    return f"{codec['codec']}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def _patches(inputs: Inputs) -> str:

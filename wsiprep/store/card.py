@@ -66,8 +66,9 @@ def _body(record: Mapping[str, Any]) -> str:
     parts.append(_splits_section(record))
     parts.append(_licence_section(record))
     parts.append(_FILES)
+    parts.append(_codec_note(record["codec"]))
     parts.append(_provenance_section(record))
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def _licence_section(record: Mapping[str, Any]) -> str:
@@ -115,9 +116,26 @@ _FILES = """## Files
 """
 
 
+def _codec_note(codec: Mapping[str, Any]) -> str:
+    """What a reader of the pixels has to know about how they are packed; empty for plain lossless Zarr."""
+    notes = []
+    if codec["lossy"]:
+        notes.append(
+            f"**Images are stored as JPEG of quality {codec['quality']} and are not the pixels that were read.** "
+            "Digests and statistics are of what is stored."
+        )
+    if not codec["plain_zarr"]:
+        notes.append(
+            f"Images need wsiprep's codec `{codec['codec']}`: zarr-python finds it where wsiprep is installed; masks "
+            "are plain Zarr."
+        )
+    return " ".join(notes) + "\n" if notes else ""
+
+
 def _provenance_section(record: Mapping[str, Any]) -> str:
     rows = [
         ("licence of the data", record["licence"]),
+        ("images are packed as", record["codec"]["codec"] + (" (lossy)" if record["codec"]["lossy"] else "")),
         ("pixels digest", f"`{record['pixels_digest']}`"),
         ("dataset digest", f"`{record['dataset_digest']}`"),
         ("recipe digest", f"`{record['recipe_digest']}`"),

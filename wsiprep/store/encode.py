@@ -7,7 +7,7 @@ appends in order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,11 @@ class PatchEncoder:
             StoreError: arrays of another shape or dtype, mask values without a label, counts that disagree.
             UsageError: a row that does not fit the schema.
         """
-        arrays = self._checked(patch)
-        row = self._rules.row(patch, patch_digest(arrays))
-        chunks = {name: (self._codecs[name].encode(values),) for name, values in arrays.items()}
-        return EncodedPatch(row, chunks)
+        packed = {name: self._codecs[name].pack(values) for name, values in self._checked(patch).items()}
+        # What readers will see: with a lossy codec other pixels than were given, and those are digested and counted.
+        seen = {name: one.values for name, one in packed.items()}
+        row = self._rules.row(replace(patch, image=seen[IMAGE]), patch_digest(seen))
+        return EncodedPatch(row, {name: one.parts for name, one in packed.items()})
 
     def _checked(self, patch: PatchRecord) -> dict[str, npt.NDArray[Any]]:
         given = {IMAGE: patch.image, MASK: patch.mask, INSTANCE: patch.instance}

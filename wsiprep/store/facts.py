@@ -12,6 +12,7 @@ import pyarrow as pa
 import wsiprep
 from wsiprep.config import IGNORE, Recipe, recipe_digest
 from wsiprep.config.dataset import licence_record
+from wsiprep.store.codecs import ChunkCodec
 from wsiprep.store.digest import dataset_digest, pixels_digest
 from wsiprep.store.receipts import Receipt
 from wsiprep.store.schema import SCHEMA_VERSION
@@ -48,6 +49,7 @@ def dataset_record(
         "labels": list(recipe.labels),
         "ignore": IGNORE,
         "patch_size_px": size,
+        "codec": ChunkCodec(recipe.store.codec, recipe.store.zstd_level, recipe.store.jpeg_quality).describe(),
         "recipe_digest": recipe_digest(recipe),
         "pixels_digest": pixels,
         "dataset_digest": dataset_digest(pixels, recipe_digest(recipe), places),
@@ -113,5 +115,5 @@ def _backends(receipts: Iterable[Receipt]) -> dict[str, dict[str, int]]:
 
 
 def _versions() -> dict[str, str]:
-    names = ("numcodecs", "numpy", "pyarrow")
+    names = ("imagecodecs", "numcodecs", "numpy", "pyarrow", "simplejpeg")
     return {"wsiprep": wsiprep.__version__} | {n: importlib.metadata.version(n) for n in names}
