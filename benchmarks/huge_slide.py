@@ -36,12 +36,13 @@ DISTINCT = 400
 def write_huge(path: Path, *, side_px: int, dense: bool) -> Path:
     """The slide: columns of tissue-like noise between unwritten tiles, or everywhere."""
     columns = -(-side_px // TILE_PX)
+    distinct = min(DISTINCT, columns * columns)
     rng = np.random.default_rng(0)
     blank = np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
 
     def tiles() -> object:
         for index in range(columns * columns):
-            if index < DISTINCT:
+            if index < distinct:
                 coarse = rng.integers(90, 240, (TILE_PX // 16, TILE_PX // 16, 3), dtype=np.uint8)
                 yield np.kron(coarse, np.ones((16, 16, 1), np.uint8)) + rng.integers(0, 15, blank.shape, dtype=np.uint8)
             else:
@@ -61,7 +62,7 @@ def write_huge(path: Path, *, side_px: int, dense: bool) -> Path:
     with tifffile.TiffFile(path, mode="r+b") as tif:
         page = tif.pages[0]
         offsets, counts = (np.array(v, np.int64) for v in (page.dataoffsets, page.databytecounts))
-        source = rng.integers(0, DISTINCT, offsets.size)
+        source = rng.integers(0, distinct, offsets.size)
         written = np.ones(offsets.size, bool) if dense else rng.random(offsets.size) < 0.05
         page.tags["TileOffsets"].overwrite(np.where(written, offsets[source], 0).tolist())
         page.tags["TileByteCounts"].overwrite(np.where(written, counts[source], 0).tolist())
