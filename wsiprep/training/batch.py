@@ -45,11 +45,21 @@ def _plain(value: Any) -> Any:
 
 
 def collate_patches(items: Any) -> dict[str, Any]:
-    """The ``collate_fn`` of loaders of a ``PatchDataset``: nothing is copied that is one batch already."""
+    """The ``collate_fn`` of loaders of a ``PatchDataset``: nothing is copied that is one batch already.
+
+    Single items, as of a dataset that wraps it, are stacked as they lie, without transposing.
+    """
     if isinstance(items, PatchBatch):
         return items.tensors
-    batch: dict[str, Any] = default_collate(items)
-    return batch
+    images = [item["image"] for item in items]
+    if not all(isinstance(image, Tensor) and image.ndim == 3 for image in images):
+        batch: dict[str, Any] = default_collate(items)
+        return batch
+    stacked: Tensor = default_collate([image.permute(1, 2, 0) for image in images])
+    rest: dict[str, Any] = default_collate(
+        [{name: value for name, value in item.items() if name != "image"} for item in items]
+    )
+    return {"image": stacked.permute(0, 3, 1, 2)} | rest
 
 
 def empty_pixels(shape: tuple[int, ...]) -> tuple[Tensor, npt.NDArray[np.uint8]]:

@@ -54,7 +54,9 @@ def test_a_batch_is_its_items(root, options):
     assert flat(collate_patches(batch)) == flat(default_collate(one_by_one)) == flat(default_collate(batch))
     assert batch[1:3][0]["row"] == one_by_one[1]["row"]
     assert [item["slide_id"] for item in batch] == [item["slide_id"] for item in one_by_one]
-    assert collate_patches(one_by_one)["image"].shape == collate_patches(batch)["image"].shape
+    stacked = collate_patches(one_by_one)
+    assert flat(stacked) == flat(collate_patches(batch))
+    assert stacked["image"].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_images_are_channels_last_and_nothing_is_copied(root):
