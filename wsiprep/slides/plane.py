@@ -169,7 +169,7 @@ class Plane:
         downsample: N, 1 to 4096.
         pixels: ``stored`` takes the level whose factor is exactly N where there is one, else the mean of
             level 0; ``level0`` always the mean of level 0.
-        decode: ``dct`` lets the JPEG decoder do what it can of a mean of level 0 (about 44 dB to the exact one). A
+        decode: ``dct`` lets the JPEG decoder do what it can of a mean of level 0 (44 to 64 dB to the exact one). A
             partial pixel at the border of the slide then holds some of the padding beside it.
 
     Attributes:
