@@ -8,24 +8,21 @@ but for pixels that ``sampling.outside_roi: pad`` filled: those are filled after
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
+import torch
 
 from wsiprep.errors import StainError, UsageError
 from wsiprep.stain import Fit, StainFit, fit_from_dict, normaliser, way_of_own_fits
 from wsiprep.store import Dataset
-from wsiprep.training.streams import STAIN_STREAM
+from wsiprep.training.stain import StainAugment
 
 FIT, AUGMENT = "fit", "augment"
 STAINS = (FIT, "vahadane", "macenko", "ramakrishnan", "hematoxylin", "reinhard", AUGMENT)
-AMOUNT_RANGE = (0.8, 1.25)
-"""Factors of each stain's amount under ``augment``, log-uniform: a quarter more or a fifth less."""
-
 NOBODYS = "none"
 """The origin of patches that stay as they are, since the slide has no fit of its own."""
 
@@ -57,6 +54,7 @@ class StainAtLoad:
         self.dataset, self.choice, self.seed, self.n_patches = dataset, choice, seed, n_patches
         # No table of all colours: it takes 64 MB a slide, and loaders meet many slides at once.
         self.way = way_of_own_fits(n_patches, dataset.patch_size_px)
+        self._augment = StainAugment(seed)
         self._fits: dict[str, tuple[Fit, Fit] | None] = {}
         self._maps: dict[str, Callable[[Pixels], Pixels]] = {}
 
@@ -86,15 +84,15 @@ class StainAtLoad:
     def apply(self, image: Pixels, row: int, epoch: int) -> tuple[Pixels, str]:
         """The pixels (h, w, 3) of one row of the index, normalised or varied, and whose stains they were taken for.
 
-        ``augment`` multiplies the amount of each stain by a factor that depends on (seed, epoch, row) alone.
+        ``augment`` is ``stain.StainAugment`` on one image; what it draws depends on (seed, epoch, row) alone.
         """
         fits = self._fit(row)
         if fits is None:
             return image, NOBODYS
         source, target = fits
-        if self.choice == AUGMENT:
-            varied = varied_amounts(source, self.seed, epoch, row)
-            return normaliser(source, varied, method=source.method, way=self.way)(image), source.origin
+        if isinstance(source, StainFit) and self.choice == AUGMENT:
+            batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+            return self._augment(batch, [source], [epoch], [row])[0].permute(1, 2, 0).numpy(), source.origin
         shard = self._shard(row)
         if shard not in self._maps:
             method = source.method if self.choice == FIT else self.choice
@@ -125,16 +123,3 @@ class StainAtLoad:
                 "a shard has the fit of another method", got=f"{source.method} in {shard}", expected=self.choice,
                 fix="take stain='fit', or pack with that method",
             )  # fmt: skip
-
-
-def varied_amounts(source: Fit, seed: int, epoch: int, row: int) -> StainFit:
-    """A target that is the source's own stains in other amounts, by (seed, epoch, row).
-
-    Raises:
-        StainError: the fit is not of two stains.
-    """
-    if not isinstance(source, StainFit):
-        raise StainError("only fits of two stains have amounts to vary", got=source.method)
-    low, high = np.log(AMOUNT_RANGE)
-    factors = np.exp(np.random.default_rng([seed, STAIN_STREAM, epoch, row]).uniform(low, high, size=2))
-    return replace(source, max_concentrations=source.max_concentrations * factors)

@@ -16,11 +16,13 @@ import trainingcases as cases
 from wsiprep.artifacts import DatasetTree
 from wsiprep.config import recipe_from_mapping
 from wsiprep.errors import StainError, UsageError
-from wsiprep.stain import REFERENCE, ReinhardFit, StainFit, normalise
+from wsiprep.stain import REFERENCE, ReinhardFit, StainFit, normalise, stain_of
 from wsiprep.store import PatchRecord, ShardSpec, by_slide, seal, write_shard
 from wsiprep.training.batch import collate_patches
 from wsiprep.training.data import PatchDataset
-from wsiprep.training.stain_at_load import AMOUNT_RANGE, NOBODYS, varied_amounts
+from wsiprep.training.stain import StainAugment
+from wsiprep.training.stain_at_load import NOBODYS
+from wsiprep.training.stain_draws import StainSpread, varied
 
 MATRIX = np.array([[0.55, 0.76, 0.34], [0.1, 0.9, 0.3]])
 OWN = StainFit("vahadane", MATRIX / np.linalg.norm(MATRIX, axis=1, keepdims=True), np.array([1.2, 0.9]))
@@ -98,13 +100,19 @@ def test_augment_depends_on_seed_epoch_and_row_alone(root: Path) -> None:
     assert not torch.equal(first, data[(1, 0)]["image"])
     assert not torch.equal(first, PatchDataset(root, "train", stain="augment", seed=2)[(0, 0)]["image"])
     raw = hwc(PatchDataset(root, "train")[0]["image"])
-    varied = varied_amounts(OWN, 1, 0, int(data.rows[0]))
-    assert np.abs(hwc(first).astype(int) - normalise(raw, OWN, varied)).max() <= 1
-    factors = np.array([varied_amounts(OWN, 0, 0, n).max_concentrations / OWN.max_concentrations for n in range(200)])
-    assert factors.min() >= AMOUNT_RANGE[0] - 1e-6
-    assert factors.max() <= AMOUNT_RANGE[1] + 1e-6
-    assert np.ptp(factors, axis=0).min() > 0.3
-    assert not np.allclose(factors[:, 0], factors[:, 1])
+    wanted = varied(raw, OWN, StainSpread().draw(1, 0, int(data.rows[0])))
+    assert np.abs(hwc(first).astype(int) - wanted).max() <= 1
+
+
+def test_augment_on_the_device_is_that_of_the_dataset(root: Path) -> None:
+    stained, raw = PatchDataset(root, "train", stain="augment", seed=5), PatchDataset(root, "train", seed=5)
+    positions = [(2, place) for place in range(6)]
+    batch = collate_patches(raw.__getitems__(positions))
+    fits = [stain_of(raw.dataset.attributes_of(row)) for row in batch["row"].tolist()]
+    found = StainAugment(5)(batch["image"], [f and f[0] for f in fits], batch["epoch"], batch["row"])
+    wanted = collate_patches(stained.__getitems__(positions))["image"]
+    assert torch.equal(found, wanted)
+    assert not torch.equal(found, batch["image"])
 
 
 def test_moments_are_loaded_too_and_have_no_amounts(tmp_path: Path) -> None:
