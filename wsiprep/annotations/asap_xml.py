@@ -11,6 +11,8 @@ from typing import ClassVar
 from wsiprep.annotations.xml_stream import XmlReader
 
 _ORDER = re.compile(r"[0-9]{1,9}")
+_PLAIN = re.compile(r"[0-9]{1,9}(?: -?[0-9]{1,6}(?:\.[0-9]{1,17})?){2}")
+"""Order, X and Y of nearly all vertices, one match in place of three and within the limit by their digits."""
 
 
 @dataclass(slots=True)
@@ -99,10 +101,24 @@ class _AsapReader(XmlReader):
 
     def _coordinate(self, attributes: dict[str, str]) -> None:
         self.count_vertices()
+        shape = self.result.shapes[-1]
+        try:
+            order, x, y = attributes["Order"], attributes["X"], attributes["Y"]
+        except KeyError:
+            self._checked_coordinate(shape, attributes)
+            return
+        if not _PLAIN.fullmatch(f"{order} {x} {y}"):
+            self._checked_coordinate(shape, attributes)
+            return
+        shape.order.append(int(order))
+        shape.x.append(float(x))
+        shape.y.append(float(y))
+
+    def _checked_coordinate(self, shape: AsapShape, attributes: dict[str, str]) -> None:
+        """One that is not written as nearly all are: everything about it is checked, and what is wrong is said."""
         order = self.attribute(attributes, "Order", "Coordinate")
         if not _ORDER.fullmatch(order):
             raise self.error("Order is no whole number", got=repr(order[:40]), expected="0, 1, 2, ...")
-        shape = self.result.shapes[-1]
         shape.order.append(int(order))
         shape.x.append(self.number(self.attribute(attributes, "X", "Coordinate"), "X"))
         shape.y.append(self.number(self.attribute(attributes, "Y", "Coordinate"), "Y"))

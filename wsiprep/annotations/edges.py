@@ -28,7 +28,8 @@ class EdgeTable:
             single rings (``from_ring``) +1 where the ring runs downwards.
         region: int64, index of the geometry that the edge belongs to.
         reach: float64, running maximum of y_bottom.
-        region_x: float64 (regions, 2), lowest and highest x of each geometry's edges (not one an edge).
+        x_low, x_high: float64, lowest and highest x.
+        region_x, region_y: float64 (regions, 2), lowest and highest x and y of each geometry's edges (not one an edge).
     """
 
     x_top: Floats
@@ -38,7 +39,10 @@ class EdgeTable:
     direction: Floats
     region: Ints
     reach: Floats
+    x_low: Floats
+    x_high: Floats
     region_x: Floats
+    region_y: Floats
 
     def between(self, y_first: float, y_last: float) -> Ints:
         """Indices of the edges with y_top <= y_last and y_bottom > y_first (a band that they cut)."""
@@ -46,10 +50,10 @@ class EdgeTable:
         start = int(np.searchsorted(self.reach[:stop], y_first, side="right"))
         return np.flatnonzero(self.y_bottom[start:stop] > y_first) + start
 
-    def of_regions_between(self, edges: Ints, x_first: float, x_last: float) -> Ints:
-        """Those of ``edges`` whose geometry reaches into [x_first, x_last], whole geometries at a time."""
-        reaches_in = (self.region_x[:, 0] <= x_last) & (self.region_x[:, 1] > x_first)
-        return edges[reaches_in[self.region[edges]]]
+    def regions_meeting(self, x_first: float, x_last: float, y_first: float, y_last: float) -> Ints:
+        """The geometries whose edges reach into [x_first, x_last] and [y_first, y_last]."""
+        x, y = self.region_x, self.region_y
+        return np.flatnonzero((x[:, 0] <= x_last) & (x[:, 1] > x_first) & (y[:, 0] <= y_last) & (y[:, 1] > y_first))
 
     def crossings(self, edges: Ints, y: Floats) -> Floats:
         """x at which ``edges`` cross the heights ``y`` (one each).
@@ -91,18 +95,29 @@ def _table(points: Floats, ring: Ints, ring_direction: Floats, ring_region: Ints
     bottom = np.where(down[:, None], end, start)
     order = np.argsort(top[:, 1], kind="stable")
     direction = np.where(down, 1.0, -1.0) * ring_direction[of]
-    y_bottom = np.ascontiguousarray(bottom[order, 1])
+    x_top, x_bottom, y_top, y_bottom = (
+        np.ascontiguousarray(v) for v in (top[order, 0], bottom[order, 0], top[order, 1], bottom[order, 1])
+    )
     region = ring_region[of][order].astype(np.int64)
-    region_x = np.tile([np.inf, -np.inf], (int(region.max(initial=-1)) + 1, 1))
-    np.minimum.at(region_x[:, 0], region, np.minimum(top[order, 0], bottom[order, 0]))
-    np.maximum.at(region_x[:, 1], region, np.maximum(top[order, 0], bottom[order, 0]))
+    x_low, x_high = np.minimum(x_top, x_bottom), np.maximum(x_top, x_bottom)
     return EdgeTable(
-        x_top=np.ascontiguousarray(top[order, 0]),
-        y_top=np.ascontiguousarray(top[order, 1]),
-        x_bottom=np.ascontiguousarray(bottom[order, 0]),
+        x_top=x_top,
+        y_top=y_top,
+        x_bottom=x_bottom,
         y_bottom=y_bottom,
         direction=direction[order],
         region=region,
         reach=np.maximum.accumulate(y_bottom),
-        region_x=region_x,
+        x_low=x_low,
+        x_high=x_high,
+        region_x=_bounds(region, x_low, x_high),
+        region_y=_bounds(region, y_top, y_bottom),
     )
+
+
+def _bounds(region: Ints, low: Floats, high: Floats) -> Floats:
+    """The lowest and the highest of each geometry's edges, (regions, 2)."""
+    bounds: Floats = np.tile([np.inf, -np.inf], (int(region.max(initial=-1)) + 1, 1))
+    np.minimum.at(bounds[:, 0], region, low)
+    np.maximum.at(bounds[:, 1], region, high)
+    return bounds

@@ -86,9 +86,10 @@ class LabelMap:
         """
         result = np.full((grid.height_px, grid.width_px), self.spec.outside, dtype=np.uint8)
         for value, table in self._painters:
-            np.copyto(result, np.uint8(value), where=rasterise.coverage(table, grid))
+            rasterise.paint(table, grid, result, value)
         if self._rois is not None:
-            np.copyto(result, np.uint8(IGNORE), where=~rasterise.coverage(self._rois, grid))
+            # 0 within and 255 elsewhere, which is IGNORE.
+            result |= rasterise.coverage(self._rois, grid).view(np.uint8) - np.uint8(1)
         blank_outside(result, grid, self.size, IGNORE)
         return result
 
@@ -179,12 +180,12 @@ class LabelMap:
     @cached_property
     def geometries(self) -> dict[str, shapely.Geometry]:
         """label -> everything that carries it, as one geometry (may be empty, may reach over the border)."""
-        taken = _union([self._union_of(BACKGROUND_REGION), self._union_of(IGNORE_REGION)])
+        taken = [*self._geometries(BACKGROUND_REGION), *self._geometries(IGNORE_REGION)]
         resolved = {}
         for label in self.spec.labels:
-            whole = self._union_of(label)
-            resolved[label] = self._within_rois(_minus(whole, taken))
-            taken = _union([taken, whole])
+            whole = self._geometries(label)
+            resolved[label] = self._within_rois(_minus(_union(whole), _union(taken)) if whole else _union([]))
+            taken += whole
         return resolved
 
     def _union_of(self, label: str) -> shapely.Geometry:
@@ -225,6 +226,8 @@ def blank_outside(mask: npt.NDArray[np.uint8], grid: PixelGrid, size: Size, valu
     image (``Plane``); elsewhere a pixel is where its centre is, as in ``slides.PatchReader``.
     """
     box = grid.box_lv0
+    if min(box.x, box.y) >= 0 and box.x_end <= size.width_px and box.y_end <= size.height_px:
+        return
     for axis, start, length, count, limit in (
         (1, box.x, box.width_px, grid.width_px, size.width_px),
         (0, box.y, box.height_px, grid.height_px, size.height_px),
@@ -241,17 +244,46 @@ def blank_outside(mask: npt.NDArray[np.uint8], grid: PixelGrid, size: Size, valu
 
 
 def _union(geometries: Sequence[shapely.Geometry]) -> shapely.Geometry:
+    """The union; only polygons that meet others go through GEOS, which would cut all of them at all edges."""
+    parts = shapely.get_parts(np.asarray(geometries, dtype=object))
     try:
-        return _polygons(shapely.union_all(list(geometries)))
+        groups = _meeting(parts)
+        united = [parts[groups[0]], *(shapely.get_parts(_polygons(shapely.union_all(parts[k]))) for k in groups[1:])]
     except shapely.errors.GEOSException as error:
         raise AnnotationError("the union of the regions cannot be computed", got=str(error)) from error
+    return shapely.MultiPolygon(list(np.concatenate(united)))
+
+
+def _meeting(parts: npt.NDArray[np.object_]) -> list[Ints]:
+    """Indices of the polygons that meet no other one, then those of each group that hangs together."""
+    first, second = shapely.STRtree(parts).query(parts, predicate="intersects")
+    group = np.arange(len(parts))
+    while True:
+        lowest = group.copy()
+        np.minimum.at(lowest, first, group[second])
+        # A jump to the group of the group: chains of any length take a few rounds.
+        lowest = lowest[lowest]
+        if (lowest == group).all():
+            break
+        group = lowest
+    order = np.argsort(group, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
+    alone = [k for k in groups if len(k) == 1]
+    return [np.concatenate(alone) if alone else np.empty(0, np.int64), *(k for k in groups if len(k) > 1)]
 
 
 def _minus(geometry: shapely.Geometry, cut: shapely.Geometry) -> shapely.Geometry:
+    """What ``cut`` leaves; polygons that it does not meet stay as they are."""
+    if cut.is_empty:
+        return geometry
+    parts = shapely.get_parts(geometry)
     try:
-        return _polygons(shapely.difference(geometry, cut))
+        met = np.zeros(len(parts), np.bool_)
+        met[shapely.STRtree(shapely.get_parts(cut)).query(parts, predicate="intersects")[0]] = True
+        left = [shapely.get_parts(_polygons(shapely.difference(part, cut))) for part in parts[met]]
     except shapely.errors.GEOSException as error:
         raise AnnotationError("the difference of regions cannot be computed", got=str(error)) from error
+    return shapely.MultiPolygon(list(np.concatenate([parts[~met], *left])))
 
 
 def _polygons(geometry: shapely.Geometry) -> shapely.Geometry:

@@ -140,26 +140,28 @@ class XmlReader:
         raise _has_doctype(self.path, self.line, name)
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        if len(self.stack) >= MAX_DEPTH:
+        stack = self.stack
+        if len(stack) >= MAX_DEPTH:
             raise self.error("elements are nested too deeply", expected=f"at most {MAX_DEPTH} levels")
-        parent = self.stack[-1] if self.stack else ""
+        parent = stack[-1] if stack else ""
         known = self.children.get(parent, ())
+        if tag in known and not self._free_depth and not self._foreign and tag not in self.free:
+            # Nearly always: every vertex comes here.
+            stack.append(tag)
+            self._text.clear()
+            self.started(tag, attributes)
+            return
         if self._free_depth or (tag in self.free and tag in known):
             self._free_depth += 1
             self.stack.append(tag)
             return
         if self._foreign:
             raise self._unknown(parent, self.stack[-2])
-        if tag not in known:
-            if parent not in self.tolerant:
-                raise self._unknown(tag, parent)
-            self._foreign = True
-            self.unknown_elements += 1
-            self.stack.append(tag)
-            return
+        if parent not in self.tolerant:
+            raise self._unknown(tag, parent)
+        self._foreign = True
+        self.unknown_elements += 1
         self.stack.append(tag)
-        self._text.clear()
-        self.started(tag, attributes)
 
     def _unknown(self, tag: str, parent: str) -> AnnotationError:
         if not parent:
@@ -186,7 +188,7 @@ class XmlReader:
         self.stack.pop()
 
     def _characters(self, text: str) -> None:
-        if self._free_depth or self._foreign:
+        if self._free_depth or self._foreign or (text.isspace() and not self.texts):
             return
         if self.stack and self.stack[-1] in self.texts:
             self._text.append(text)
