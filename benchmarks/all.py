@@ -51,7 +51,7 @@ ENTRIES = (
     Entry("pack_floor", needs=("slide",)),
     Entry("peers_tile", needs=("slide", "peers")),
     Entry("peers_tile", ("--own-tissue",), needs=("slide", "peers")),
-    Entry("peers_tile", ("--level0",), needs=("slide", "peers"), slow=True),
+    Entry("peers_tile", ("--level0", "--threads", "2"), needs=("slide", "peers"), slow=True),
     Entry("workers", needs=("slide",), slow=True),
     Entry("tumour_cells", needs=("slide",)),
     Entry("growth", needs=("slide",)),
