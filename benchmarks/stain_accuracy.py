@@ -6,7 +6,10 @@
 For every image: the angle of Vahadane's and Macenko's vectors to the optimum over all pixels in float64, found
 without a histogram; Vahadane's objective over all tissue pixels, ours and staintools' (one second of SPAMS); the
 angle of Macenko's vectors to staintools', and the largest and mean difference of the output when both normalise
-the image to the same target. staintools runs in its own interpreter; without it those columns are empty.
+the image to the same target, each with its own fits; and the largest difference when both have staintools' fits,
+of pixels with any stain (``same``) and without (``glass``, which we leave as it is and staintools makes 255).
+``gain`` is staintools' objective less ours on the same pixels: on what our fit is of, and with ink on both sides.
+staintools runs in its own interpreter; without it those columns are empty.
 
 Ink is left out of our fits and not of staintools': its share is shown, for slides that have it.
 """
@@ -28,10 +31,10 @@ import tifffile
 
 from wsiprep.errors import StainError
 from wsiprep.stain import WHITE, StainFit, fit, histogram, normalise
-from wsiprep.stain.counted import Counted
+from wsiprep.stain.counted import Counted, is_ink
 from wsiprep.stain.density import optical_density
 from wsiprep.stain.lasso import concentrations
-from wsiprep.stain.vahadane import PENALTY, START
+from wsiprep.stain.vahadane import PENALTY, START, vahadane_matrix
 
 DATA = Path("/work/shared/data")
 SIDE = 512
@@ -42,6 +45,7 @@ STAINTOOLS = """
 import sys, numpy as np, staintools
 from staintools.stain_extraction.macenko_stain_extractor import MacenkoStainExtractor as M
 from staintools.stain_extraction.vahadane_stain_extractor import VahadaneStainExtractor as V
+from staintools.miscellaneous.get_concentrations import get_concentrations
 given = np.load(sys.argv[1])
 target, found = given["target"], {}
 normaliser = staintools.StainNormalizer("macenko")
@@ -52,6 +56,8 @@ for name in given.files:
         found["v:" + name] = V.get_stain_matrix(rgb.copy())
         found["m:" + name] = M.get_stain_matrix(rgb.copy())
         found["o:" + name] = normaliser.transform(rgb.copy())
+        found["c:" + name] = np.percentile(get_concentrations(rgb.copy(), found["m:" + name]), 99, axis=0)
+found["matrix"], found["largest"] = normaliser.stain_matrix_target, normaliser.maxC_target.ravel()
 np.savez(sys.argv[2], **found)
 """
 
@@ -89,9 +95,7 @@ def tissue(rgb: Rgb, *, ink: bool) -> Floats:
     density = optical_density(rgb.reshape(-1, 3).T)
     kept = lightness < 0.8 * 255
     if not ink:
-        from wsiprep.stain.counted import _is_ink
-
-        kept &= ~_is_ink(density)
+        kept &= ~is_ink(density)
     return density[:, kept]
 
 
@@ -157,11 +161,18 @@ def measure(name: str, rgb: Rgb, target: StainFit, peer: dict[str, Any]) -> str:
             row += f" {objective(everything, found.matrix):.7f}"
             row += f" {objective(everything, peer['v:' + name]):.7f}" if peer else " " * 10
             if peer:
-                gain = objective(plain, peer["v:" + name]) - objective(plain, found.matrix)
-                row += f" {gain:+.1e} {angle(peer['v:' + name], best):6.3f}"
+                with_ink = vahadane_matrix(everything, np.ones(everything.shape[1], np.int64)).matrix
+                for part, ours in ((plain, found.matrix), (everything, with_ink)):
+                    row += f" {objective(part, peer['v:' + name]) - objective(part, ours):+.1e}"
+                row += f" {angle(peer['v:' + name], best):6.3f}"
         elif peer:
             difference = np.abs(normalise(rgb, found, target).astype(int) - peer["o:" + name])
             row += f" {angle(found.matrix, peer['m:' + name]):7.4f} {difference.max():4d} {difference.mean():7.3f}"
+            theirs = StainFit("macenko", peer["m:" + name], peer["c:" + name])
+            look = StainFit("macenko", peer["matrix"], peer["largest"])
+            stained = concentrations(optical_density(rgb.reshape(-1, 3).T), theirs.matrix).sum(axis=0) > 0
+            apart = np.abs(normalise(rgb, theirs, look).astype(int) - peer["o:" + name]).reshape(-1, 3)
+            row += f" {apart[stained].max():4d} {apart[~stained].max(initial=0):4d}"
     return row
 
 
@@ -182,7 +193,9 @@ def main() -> None:
             subprocess.run([arguments.staintools, "-c", STAINTOOLS, given, answer], check=True, stderr=sys.stderr)
             with np.load(answer) as arrays:
                 peer = {name: arrays[name] for name in arrays.files}
-    print("image              ink  V angle V ours    V staintools gain   st. deg  M angle  M to st.  max   mean")
+    print(
+        "image              ink  V angle V ours    V st.     gain     with ink st. deg  M angle  M to st.  max   mean same glass"
+    )
     for name, rgb in pictures.items():
         print(measure(name, rgb, found, peer), flush=True)
 

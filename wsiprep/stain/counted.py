@@ -50,7 +50,7 @@ class Counted:
         density = _looked_up(optical_density(every, white), levels)
         red, green, blue = _looked_up(luminance(every, white), levels)
         tissue = is_dark(red + green + blue)
-        return cls(hist.centres(), density, hist.counts, tissue, tissue & _is_ink(density))
+        return cls(hist.centres(), density, hist.counts, tissue, tissue & is_ink(density))
 
     @property
     def stained(self) -> npt.NDArray[np.bool_]:
@@ -71,7 +71,8 @@ def _looked_up(table: Floats, levels: npt.NDArray[np.intp]) -> Floats:
     return np.stack([row[places] for row, places in zip(table, levels, strict=True)])
 
 
-def _is_ink(density: Floats) -> npt.NDArray[np.bool_]:
+def is_ink(density: Floats) -> npt.NDArray[np.bool_]:
+    """Which densities (3, k), of tissue, are of a colour that haematoxylin and eosin cannot have."""
     red, green, blue = density
     no_green = green < INK_GREEN * density.max(axis=0)
     red_pen = (blue > RED_INK_BLUE * green) & (red < RED_INK_RED * green) & (green > RED_INK_DENSITY)

@@ -27,7 +27,7 @@ BITS = 7
 _LEVELS = 1 << BITS
 _STEP = 256 // _LEVELS
 _DROPPED = np.uint8(8 - BITS)
-LEVEL_CENTRES: npt.NDArray[np.float64] = np.arange(_LEVELS) * float(_STEP) + (_STEP - 1) / 2
+LEVEL_CENTRES: npt.NDArray[np.float64] = np.arange(_LEVELS, dtype=np.float64) * _STEP + (_STEP - 1) / 2
 """The middle of each of the 128 bins of a channel, float64 (128,)."""
 _SORTED_BELOW_PX = 1 << 22
 """Sorting fewer 32-bit codes is faster than scattering them over the two million cells of a dense histogram."""
