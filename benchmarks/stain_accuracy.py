@@ -193,9 +193,8 @@ def main() -> None:
             subprocess.run([arguments.staintools, "-c", STAINTOOLS, given, answer], check=True, stderr=sys.stderr)
             with np.load(answer) as arrays:
                 peer = {name: arrays[name] for name in arrays.files}
-    print(
-        "image              ink  V angle V ours    V st.     gain     with ink st. deg  M angle  M to st.  max   mean same glass"
-    )
+    searched = "  V angle V ours    V st.     gain     with ink st. deg"
+    print("image              ink" + searched + "  M angle  M to st.  max   mean same glass")
     for name, rgb in pictures.items():
         print(measure(name, rgb, found, peer), flush=True)
 
