@@ -8,6 +8,7 @@ digests of its patches, a dataset over its shards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,19 @@ def patch_digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     """
     state = xxhash.xxh3_128()
     for name, array in arrays.items():
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        state.update(canonical_json([name, list(array.shape), array.dtype.name]))
-        state.update(little.reshape(-1).view(np.uint8).data)
+        state.update(_head(name, array.shape, array.dtype))
+        state.update(_little_endian(array))
     return state.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _head(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    return canonical_json([name, list(shape), dtype.name])
+
+
+def _little_endian(array: npt.NDArray[Any]) -> memoryview:
+    plain = array if array.dtype.itemsize == 1 else array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return memoryview(np.ascontiguousarray(plain)).cast("B")
 
 
 def shard_digest(attributes: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], patches: Sequence[str]) -> str:
