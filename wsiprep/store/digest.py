@@ -41,7 +41,7 @@ def _head(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
 
 def _little_endian(array: npt.NDArray[Any]) -> memoryview:
     plain = array if array.dtype.itemsize == 1 else array.astype(array.dtype.newbyteorder("<"), copy=False)
-    return memoryview(np.ascontiguousarray(plain)).cast("B")
+    return np.ascontiguousarray(plain).reshape(-1).view(np.uint8).data
 
 
 def shard_digest(attributes: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], patches: Sequence[str]) -> str:
