@@ -7,6 +7,7 @@ from wsiprep.config import load_recipe, pack_digest, plan_digest, recipe_digest
 from wsiprep.manifest import read_exclusions
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import rows_of
+from wsiprep.stages.targets import target_inputs
 from wsiprep.stages.workflow import (
     drop_broken_promises,
     known_inputs,

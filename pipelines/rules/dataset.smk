@@ -24,6 +24,7 @@ checkpoint plan:
     input:
         expand(f"{OUT}/slides/{{slide}}/slide.json", slide=ROWS),
         lambda w: [TREE.exclusions] if TREE.exclusions.exists() else [],
+        lambda w: target_inputs(RECIPE, RECIPE_PATH),
     output:
         table=f"{OUT}/plan.parquet",
         split=f"{OUT}/split.parquet",

@@ -20,7 +20,7 @@ ADVICE = (
     "in CHANGELOG.md, and put the new digest here"
 )
 EXPECTED = "63743260932c69227d7dbff676419843ea548bfd07c8749b858beaadcc9e5bae"
-REVISIONS = {"survey": 3, "plan": 3, "pack": 3, "seal": 3, "report": 2, "train": 1, "benchmark": 1}
+REVISIONS = {"survey": 3, "plan": 3, "pack": 3, "seal": 3, "report": 3, "train": 1, "benchmark": 1}
 
 XML = """<?xml version="1.0"?>
 <ASAP_Annotations>

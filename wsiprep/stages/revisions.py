@@ -9,4 +9,4 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-REVISION = MappingProxyType({"survey": 3, "plan": 3, "pack": 3, "seal": 3, "report": 2, "train": 1, "benchmark": 1})
+REVISION = MappingProxyType({"survey": 3, "plan": 3, "pack": 3, "seal": 3, "report": 3, "train": 1, "benchmark": 1})
