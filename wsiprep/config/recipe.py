@@ -253,6 +253,20 @@ class Training(Section):
     learning_rate: Positive = 1e-4
     loss: Literal["ce", "dice", "dice_ce"] = "ce"
     augmentation: Literal["none", "flips"] = "none"
+    augment_on: Literal["loader", "device"] = Field(
+        "loader", description="where patches are flipped: in the loader's workers or on the device; the same flips"
+    )
+    jitter: float = Field(0.0, ge=0.0, lt=1.0, description="strength of colour jitter in training, 0 for none")
+    stain: Literal["fit", "macenko", "vahadane", "ramakrishnan", "reinhard", "hematoxylin", "augment"] | None = Field(
+        None,
+        description="of a dataset with stain.when load: fit normalises as the dataset's recipe says, a method's name "
+        "asks for that one, augment varies the amounts in training",
+    )
+    order: Literal["random", "stream"] = Field(
+        "random", description="stream reads shard file after shard file, mixing window_files of them: for slow disks"
+    )
+    window_files: int = Field(8, ge=1, description="shard files that stream mixes at a time")
+    save_every_steps: int | None = Field(None, ge=1, description="a checkpoint within the epoch, to go on from")
     crop_px: int | None = Field(None, ge=16, description="random training crops of this side; default whole patches")
     precision: Literal["32", "16-mixed", "bf16-mixed"] = "32"
     options: dict[str, dict[str, int | float | str | bool]] = Field(

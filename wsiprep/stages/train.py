@@ -60,6 +60,12 @@ def training_run(request: TrainRequest, recipe: Recipe, tree: DatasetTree) -> Tr
         "precision": section.precision,
         "augmentation": section.augmentation,
         "loss": section.loss,
+        "augment_on": section.augment_on,
+        "jitter": section.jitter,
+        "stain": section.stain,
+        "order": section.order,
+        "window_files": section.window_files,
+        "save_every_steps": section.save_every_steps,
         "crop_px": section.crop_px,
     }
     chosen |= {key: value for key, value in request.settings.items() if value is not None}

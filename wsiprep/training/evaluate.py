@@ -57,7 +57,7 @@ def evaluate_checkpoint(spec: Evaluation) -> dict[str, Any]:
     """
     state = load_checkpoint(spec.checkpoint)
     identity = state[IDENTITY]
-    data = PatchDataset(spec.root, spec.split, fold=spec.fold, stain=identity["stain"])
+    data = PatchDataset(spec.root, spec.split, fold=spec.fold, stain=identity.get("stain"))
     if list(data.dataset.labels) != identity["labels"]:
         raise TrainingError(
             "the checkpoint was trained for other labels",
