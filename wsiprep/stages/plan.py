@@ -42,7 +42,7 @@ from wsiprep.progress import Reporter
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import record_recipe
 from wsiprep.stages.stains import Stains, fit_stains
-from wsiprep.stages.tables import column, numbers, table_bytes
+from wsiprep.stages.tables import column, numbers, table_bytes, texts
 from wsiprep.stages.units import Unit, assigned, duplicate_entry, split_rows, units_of
 from wsiprep.store.tables import read_parquet
 
@@ -77,15 +77,11 @@ class DecidedSlide:
 
     def table(self) -> pa.Table:
         """Every cell with its decision, a row a cell."""
-        names = np.array([d.name.lower() for d in Decision])
-        n = len(self.candidates)
-        constant = {"slide_id": [self.slide_id] * n, "source": [self.row.source or ""] * n}
+        same = np.zeros(len(self.candidates), np.int64)
         return pa.table(
-            {k: pa.array(v, pa.string()) for k, v in constant.items()}
+            {"slide_id": texts([self.slide_id], same), "source": texts([self.row.source or ""], same)}
             | _columns(self.candidates)
-            | {
-                "decision": pa.array(names[self.decisions.codes].tolist(), pa.string()),
-            }
+            | {"decision": texts([d.name.lower() for d in Decision], self.decisions.codes)}
         )
 
 

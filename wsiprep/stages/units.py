@@ -20,8 +20,20 @@ from wsiprep.patches import Assignment, Cells, GroupRow, assign, group_rows
 from wsiprep.patches.duplicates import SlideEntry
 from wsiprep.patches.places import Provenance
 from wsiprep.stages.tiles import SurveyedTile, is_surveyed_collection, read_tiles, unit_of
+from wsiprep.store.tables import table_of
 
 _SPLIT_COLUMNS = ("group", "place", "drawn_with", "provenance")
+_SPLIT_ROWS = pa.schema(
+    [
+        ("slide_id", pa.string()),
+        ("tile", pa.string()),
+        ("group", pa.string()),
+        ("patient", pa.string()),
+        ("split", pa.string()),
+        ("fold", pa.int32()),
+        ("provenance", pa.string()),
+    ]
+)
 _DRAWN: dict[str, Provenance] = {"balanced": "balanced", "hashed": "hashed"}
 
 
@@ -124,19 +136,21 @@ def _frozen(path: Path, drawn_with: str) -> dict[str, tuple[str, Provenance]]:
 
 def split_rows(units: Sequence[Unit], assignment: Assignment) -> pa.Table:
     """``split.parquet``: a row a unit."""
-    places = [assignment.places[unit.group.slide_id] for unit in units]
-    groups = [assignment.groups[unit.group.slide_id] for unit in units]
-    return pa.table(
-        {
-            "slide_id": pa.array([unit.slide_id for unit in units], pa.string()),
-            "tile": pa.array([unit.tile.tile if unit.tile else None for unit in units], pa.string()),
-            "group": pa.array(groups, pa.string()),
-            "patient": pa.array([unit.group.patient for unit in units], pa.string()),
-            "split": pa.array([place.split for place in places], pa.string()),
-            "fold": pa.array([place.fold for place in places], pa.int32()),
-            "provenance": pa.array([assignment.provenance.get(g, "") for g in groups], pa.string()),
-        }
-    )
+    rows = []
+    for unit in units:
+        place, group = assignment.places[unit.group.slide_id], assignment.groups[unit.group.slide_id]
+        rows.append(
+            {
+                "slide_id": unit.slide_id,
+                "tile": unit.tile.tile if unit.tile else None,
+                "group": group,
+                "patient": unit.group.patient,
+                "split": place.split,
+                "fold": place.fold,
+                "provenance": assignment.provenance.get(group, ""),
+            }
+        )
+    return table_of(rows, _SPLIT_ROWS)
 
 
 def duplicate_entry(unit: Unit, record: Mapping[str, Any], assignment: Assignment) -> SlideEntry:

@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 
 from wsiprep.errors import StoreError
 
+_LARGE_BYTES = 1 << 20
+"""Of Parquet files that are read on threads."""
+
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """The Parquet file of a table, without metadata that could differ from run to run."""
@@ -80,7 +83,8 @@ def parse_parquet(data: bytes, path: Path, schema: pa.Schema | None = None) -> p
     try:
         # Not pq.read_table: it imports pyarrow.dataset, and with it pandas where that is installed.
         with pq.ParquetFile(pa.BufferReader(data)) as file:
-            table = file.read()
+            # Threads cost a small table half as much again as reading it.
+            table = file.read(use_threads=len(data) > _LARGE_BYTES)
     except (OSError, pa.ArrowException) as error:
         raise StoreError("a table of the dataset is damaged", got=str(error), file=path) from error
     if schema is not None and table.schema.names != schema.names:
