@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -47,6 +46,21 @@ class PixelSource:
     def to_dict(self) -> dict[str, int | bool]:
         """Ready for JSON."""
         return {"from_stored": self.from_stored, "source_level": self.source_level, "dct_factor": self.dct_factor}
+
+
+@dataclass(slots=True, eq=False)
+class _Planned:
+    """A patch of the plan.
+
+    Attributes:
+        reads: what it is made of.
+        left: how often it will still be read.
+        patch: the one read whose pixels are those of the patch, None where something is to be done to them.
+    """
+
+    reads: Sequence[LevelRead]
+    left: int = 0
+    patch: LevelRead | None = None
 
 
 class PatchReader:
@@ -94,8 +108,7 @@ class PatchReader:
         tiles = getattr(slide, "beneath", slide)
         self._tiles: TileSlide | None = tiles if isinstance(tiles, TileSlide) else None
         self._planes: dict[tuple[int, Decode], Plane] = {}
-        self._planned: Counter[PixelGrid] = Counter()
-        self._reads_of: dict[PixelGrid, Sequence[LevelRead]] = {}
+        self._planned: dict[PixelGrid, _Planned] = {}
         self._lock = threading.Lock()
 
     @property
@@ -111,11 +124,20 @@ class PatchReader:
         and any other patches may still be read. One reader of a slide plans at a time. Where tiles are not decoded
         here it does nothing.
         """
-        if self._tiles is not None:
-            reads = {grid: self._reads(grid) for grid in grids}
-            with self._lock:
-                self._reads_of, self._planned = reads, Counter(grids)
-            self._tiles.plan([reads[grid] for grid in grids])
+        if self._tiles is None:
+            return
+        planned: dict[PixelGrid, _Planned] = {}
+        for grid in grids:
+            known = planned.get(grid)
+            if known is None:
+                known = planned[grid] = _Planned(self._reads(grid))
+                (only,) = known.reads if len(known.reads) == 1 else (None,)
+                size = (grid.width_px, grid.height_px)
+                if only is not None and self._tiles is self.slide and (only.box.width_px, only.box.height_px) == size:
+                    known.patch = only
+            known.left += 1
+        self._planned = planned
+        self._tiles.plan([planned[grid].reads for grid in grids])
 
     def read(self, grid: PixelGrid, fill: int = 255) -> RGB:
         """The pixels of ``grid``, (H, W, 3) uint8.
@@ -128,10 +150,17 @@ class PatchReader:
             raise UsageError(
                 "the patch is too large", got=f"{grid.width_px} x {grid.height_px} px", expected=f"{MAX_GRID_PX} px"
             )
-        try:
+        planned = self._planned.get(grid)
+        if planned is None or self._tiles is None:
             return self._read(grid, fill)
+        try:
+            return self._read(grid, fill) if planned.patch is None else self._tiles.read_reduced(planned.patch)
         finally:
-            self._finish(grid)
+            with self._lock:
+                finished = planned.left > 0
+                planned.left -= 1
+            if finished:
+                self._tiles.finish(planned.reads)
 
     def source_of(self, grid: PixelGrid) -> PixelSource:
         """Where ``read`` takes the pixels of this grid from."""
@@ -145,17 +174,6 @@ class PatchReader:
         if plane is None:
             return _resampled(self.slide, grid, fill, self._dct(grid))
         return plane.read_padded(_plane_box(grid, plane.downsample), fill)
-
-    def _finish(self, grid: PixelGrid) -> None:
-        """Tell the slide that a patch of the plan is done, read or not."""
-        if self._tiles is None or not self._planned:
-            return
-        with self._lock:
-            if not self._planned[grid]:
-                return
-            self._planned[grid] -= 1
-            reads = self._reads_of[grid]
-        self._tiles.finish(reads)
 
     def _reads(self, grid: PixelGrid) -> Sequence[LevelRead]:
         """The boxes of levels that ``read`` reads for a grid."""

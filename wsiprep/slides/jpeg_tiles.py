@@ -46,7 +46,7 @@ class JpegTiles:
         self._pixels = pixels
         self._known = _Beginning(b"\0", b"\0", 0, 0)
 
-    def decode(self, data: bytes, width_px: int, height_px: int, *, dct: int = 1, out: RGB | None = None) -> RGB:
+    def decode(self, data: bytes, width_px: int, height_px: int, dct: int = 1, out: RGB | None = None) -> RGB:
         """One tile.
 
         Args:
@@ -67,14 +67,12 @@ class JpegTiles:
         if out is None:
             # Not zeroed first, as the decoder would do it.
             out = np.empty((height, width, 3), np.uint8)
-        # The decoder takes the smallest size that is not below these: exactly 1 / dct.
-        least = {} if dct == 1 else {"min_height": height, "min_width": width, "min_factor": dct}
-        if self._pixels.samples == 1:
-            grey = simplejpeg.decode_jpeg(stream, "GRAY", **least)
-            _require(grey.shape, (height, width, 1))
-            out[...] = grey
+        if dct == 1 and self._pixels.samples != 1:
+            shape = simplejpeg.decode_jpeg(stream, "RGB", buffer=out).shape
         else:
-            _require(simplejpeg.decode_jpeg(stream, "RGB", buffer=out, **least).shape, (height, width, 3))
+            shape = _reduced(stream, width, height, dct, out, grey=self._pixels.samples == 1)
+        if shape != (height, width, 3):
+            raise TileDamageError(f"decodes to {shape}, not {(height, width, 3)}")
         return out
 
     def _stream(self, data: bytes, width_px: int, height_px: int) -> bytes:
@@ -98,9 +96,15 @@ class JpegTiles:
         return stream
 
 
-def _require(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if shape != expected:
-        raise TileDamageError(f"decodes to {shape}, not {expected}")
+def _reduced(stream: bytes, width: int, height: int, dct: int, out: RGB, *, grey: bool) -> tuple[int, ...]:
+    # The decoder takes the smallest size that is not below these: exactly 1 / dct.
+    least = {"min_height": height, "min_width": width, "min_factor": dct}
+    if not grey:
+        return tuple(simplejpeg.decode_jpeg(stream, "RGB", buffer=out, **least).shape)
+    found = simplejpeg.decode_jpeg(stream, "GRAY", **least)
+    if found.shape[:2] == out.shape[:2]:
+        out[...] = found
+    return (*found.shape[:2], 3)
 
 
 def _scan(data: bytes) -> int:
