@@ -6,7 +6,7 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -39,13 +39,18 @@ def slide_identity(path: str | Path) -> str:
 
     Raises:
         SlideError: the file is missing or cannot be read.
+        StorageError: the server of a URL fails.
     """
     try:
         if is_url(path):
-            import fsspec
+            from wsiprep.slides.remote_bytes import RemoteBytes
 
-            with fsspec.open(str(path), "rb") as remote:
-                return _fingerprint(cast(BinaryIO, remote), None)
+            source = RemoteBytes(str(path))
+            try:
+                with source.open() as remote:
+                    return handle_identity(remote)
+            finally:
+                source.close()
         place = Path(path)
         series = series_parts(place)
         if series:
@@ -54,6 +59,11 @@ def slide_identity(path: str | Path) -> str:
             return _fingerprint(local, place)
     except OSError as error:
         raise SlideError("the slide cannot be read", got=error.strerror or str(error), file=path) from error
+
+
+def handle_identity(handle: BinaryIO) -> str:
+    """``slide_identity`` of a slide that is one file, which is open."""
+    return _fingerprint(handle, None)
 
 
 def _fingerprint(handle: BinaryIO, path: Path | None) -> str:

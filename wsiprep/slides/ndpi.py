@@ -49,7 +49,7 @@ MAX_WHOLE_BYTES = 2**26
 _HEADER_BYTES = 2**16
 
 
-def ndpi_header(tif: Any, path: Path) -> TiffHeader:
+def ndpi_header(tif: Any, path: Path | str) -> TiffHeader:
     """The levels of an NDPI file.
 
     Args:
@@ -72,7 +72,7 @@ def ndpi_header(tif: Any, path: Path) -> TiffHeader:
         raise ForeignLayoutError(refusal.message, got=refusal.got, file=path) from refusal
 
 
-def _header(tif: Any, path: Path) -> TiffHeader:
+def _header(tif: Any, path: Path | str) -> TiffHeader:
     pages = list(_levels(tif, path))
     tables = tuple(_table(tif.filehandle, page, level, path) for level, page in enumerate(pages))
     sizes = [table.size for table in tables]
@@ -103,7 +103,7 @@ def _header(tif: Any, path: Path) -> TiffHeader:
     )
 
 
-def _levels(tif: Any, path: Path) -> Iterator[Any]:
+def _levels(tif: Any, path: Path | str) -> Iterator[Any]:
     """The pages of the scan, from the finest on; the macro image and the map have no lens."""
     width_px: int | None = None
     for page in tif.pages:
@@ -141,7 +141,7 @@ def _ratio(value: tuple[int, int]) -> float:
     return value[0] / value[1]
 
 
-def _table(handle: Any, page: Any, level: int, path: Path) -> TileTable:
+def _table(handle: Any, page: Any, level: int, path: Path | str) -> TileTable:
     size = Size(int(page.imagewidth), int(page.imagelength))
     check_sides(size, "a level", MAX_SIDE_PX, str(path))
     pixels = pixel_format(page, path)
@@ -187,7 +187,7 @@ def _table(handle: Any, page: Any, level: int, path: Path) -> TileTable:
     return run_table(size, run, starts + offset, pixels, head, level, path)
 
 
-def _strip(page: Any, size: Size, path: Path) -> tuple[int, int]:
+def _strip(page: Any, size: Size, path: Path | str) -> tuple[int, int]:
     """Where the only strip of a page lies: offset and bytes."""
     offsets, counts = (np.atleast_1d(_value(page, code)) for code in (_STRIP_OFFSETS, _STRIP_BYTES))
     if len(offsets) != 1 or len(counts) != 1 or int(_value(page, _ROWS_PER_STRIP)) != size.height_px:
@@ -206,7 +206,7 @@ def _mcu_starts(page: Any) -> npt.NDArray[np.int64]:
     return starts
 
 
-def _whole(size: Size, offset: int, count: int, pixels: PixelFormat, path: Path) -> TileTable:
+def _whole(size: Size, offset: int, count: int, pixels: PixelFormat, path: Path | str) -> TileTable:
     """A level without restart markers, as one strip."""
     if 3 * size.area_px > MAX_WHOLE_BYTES:
         raise ForeignLayoutError(

@@ -24,6 +24,7 @@ _MOST_BYTES_PER_PX = 16
 """Of a coded run; its worst case is 11. More is a table that skips markers, and must not be fetched."""
 
 _EOI = b"\xff\xd9"
+_MARKER_BYTES = 2
 
 
 def _restart(number_: int) -> bytes:
@@ -47,7 +48,7 @@ class RunTable(TileTable):
     runs_down: int
     starts: npt.NDArray[np.int64]
     level: int
-    file: Path
+    file: Path | str
 
     def tile_size(self, row: int) -> Size:
         """The pixels that a tile of this row decodes to: whole runs across, what the level has of it down."""
@@ -68,6 +69,14 @@ class RunTable(TileTable):
             parts.append(_restart(place))
         parts[-1] = _EOI
         return b"".join(parts)
+
+    def ranges(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """See ``TileTable.ranges``: the runs of each tile."""
+        row, column = np.divmod(indices, self.columns)
+        runs = (row * self.runs_down * self.columns + column)[:, None] + np.arange(self.runs_down) * self.columns
+        runs = runs[runs < len(self.starts) - 1]
+        starts = self.starts[runs] - np.where(runs > 0, _MARKER_BYTES, 0)
+        return np.stack((starts, self.starts[runs + 1] - starts), axis=1)
 
     def _run(self, run: int, fetch: Fetch) -> bytes:
         """The coded bytes of a run, found between the markers that must be around it."""
@@ -93,7 +102,13 @@ class RunTable(TileTable):
 
 
 def run_table(
-    size: Size, run: Size, starts: npt.NDArray[np.int64], pixels: PixelFormat, head: JpegHead, level: int, path: Path
+    size: Size,
+    run: Size,
+    starts: npt.NDArray[np.int64],
+    pixels: PixelFormat,
+    head: JpegHead,
+    level: int,
+    path: Path | str,
 ) -> RunTable:
     """The table of a level.
 
@@ -111,7 +126,7 @@ def run_table(
     return RunTable(size, tile, True, offsets, counts, pixels, head, run, down, starts, level, path)
 
 
-def check_starts(read: Fetch, starts: npt.NDArray[np.int64], header_bytes: int, level: int, path: Path) -> None:
+def check_starts(read: Fetch, starts: npt.NDArray[np.int64], header_bytes: int, level: int, path: Path | str) -> None:
     """Compare a list of starts with the markers: some all over the level. Each is compared again when its run is read.
 
     Args:
@@ -149,7 +164,7 @@ def _walked(data: bytes, place: int, most: int) -> list[int]:
     return found
 
 
-def _damaged(level: int, got: str, path: Path) -> SlideError:
+def _damaged(level: int, got: str, path: Path | str) -> SlideError:
     return SlideError(
         f"the table of restart markers of level {level} is damaged",
         got=got,

@@ -17,6 +17,8 @@ from wsiprep.slides.tiff import CACHE_BYTES, TiledTiff
 Icc = Literal["ignore", "srgb"]
 """What to do with a slide's ICC profile."""
 
+_COPY = "copy the slide to a disk first, or let --stage DIR do it: more backends read files"
+
 BACKENDS = ("auto", "tiff", "openslide", "tiffslide", "image")
 
 
@@ -28,7 +30,8 @@ def open_slide(
     ``auto`` takes the plain TIFF reader where it can read the file exactly, else OpenSlide, else
     tiffslide (never for the vendors' layouts of ``tiff_layouts``: what OpenSlide refuses there is damaged);
     files named .png, .jpg or .jpeg go to ``image``. ``info.backend_note`` says why it moved on. A backend
-    named explicitly is used or the call fails: it never falls back. URLs go to tiffslide.
+    named explicitly is used or the call fails: it never falls back. Of a URL ``auto`` tries the plain TIFF reader and
+    tiffslide, by the same rules; the others read files alone.
 
     Args:
         path: a file, or a URL that fsspec opens.
@@ -55,10 +58,7 @@ def _open(path: str | Path, backend: str, cache_bytes: int) -> Slide:
     if backend not in BACKENDS:
         raise UsageError("no such slide backend", got=backend, expected=", ".join(BACKENDS))
     if is_url(path):
-        if backend not in ("auto", "tiffslide"):
-            raise UsageError("only the tiffslide backend opens URLs", got=f"{backend} for {path}", fix="copy the slide")
-        note = "a URL" if backend == "auto" else ""
-        return _tiffslide(str(path), backend, note)
+        return _open_url(str(path), backend, cache_bytes)
     place = Path(path)
     _check_file(place)
     with place.open("rb") as handle:
@@ -74,6 +74,29 @@ def _open(path: str | Path, backend: str, cache_bytes: int) -> Slide:
     image = openers.pop("image")
     if place.suffix.lower() in SUFFIXES:
         openers = {"image": image} | openers
+    return _first(
+        openers,
+        expected="a whole-slide image in a format of OpenSlide, or a tiled 8-bit RGB TIFF",
+        fix="fetch the file again, or convert it to a tiled pyramidal TIFF",
+        file=place,
+    )
+
+
+def _open_url(url: str, backend: str, cache_bytes: int) -> Slide:
+    openers: dict[str, Callable[[str], Slide]] = {
+        "tiff": lambda _: TiledTiff(url, requested=backend, cache_bytes=cache_bytes),
+        "tiffslide": lambda note: _tiffslide(url, backend, note),
+    }
+    if backend == "auto":
+        return _first(openers, expected="an 8-bit RGB TIFF", fix=_COPY, file=url)
+    if backend not in openers:
+        expected = "auto, tiff or tiffslide"
+        raise UsageError("this slide backend opens no URLs", got=f"{backend} for {url}", expected=expected, fix=_COPY)
+    return _only(openers[backend], backend)
+
+
+def _first(openers: dict[str, Callable[[str], Slide]], *, expected: str, fix: str, file: Path | str) -> Slide:
+    """The slide through the first backend that reads it exactly."""
     reasons: list[str] = []
     foreign = False
     for name, opener in openers.items():
@@ -85,13 +108,7 @@ def _open(path: str | Path, backend: str, cache_bytes: int) -> Slide:
         except BackendRefusalError as refusal:
             reasons.append(_reason(name, refusal))
             foreign = foreign or isinstance(refusal, ForeignLayoutError)
-    raise SlideError(
-        "no backend can read this slide",
-        got="; ".join(reasons),
-        expected="a whole-slide image in a format of OpenSlide, or a tiled 8-bit RGB TIFF",
-        fix="fetch the file again, or convert it to a tiled pyramidal TIFF",
-        file=place,
-    )
+    raise SlideError("no backend can read this slide", got="; ".join(reasons), expected=expected, fix=fix, file=file)
 
 
 def _only(opener: Callable[[str], Slide], backend: str) -> Slide:

@@ -1,4 +1,4 @@
-"""The plain TIFF reader: look a tile up, pread it, decode it. Nothing is resampled or blended.
+"""The plain TIFF reader: look a tile up, fetch it, decode it. Nothing is resampled or blended.
 
 It gives the pixels that the file holds, at 4 to 5 times OpenSlide's speed, for tiled and striped
 8-bit RGB, RGBA and grey TIFFs (Aperio SVS included) in the codecs of ``decode.COMPRESSIONS``. Tiles
@@ -8,16 +8,16 @@ them; alpha is composited on white.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from wsiprep.errors import SlideError, StorageError, UsageError
+from wsiprep.errors import SlideError
 from wsiprep.geometry import Box
-from wsiprep.slides.identity import slide_identity
+from wsiprep.slides.byte_source import byte_source
+from wsiprep.slides.identity import handle_identity, slide_identity
 from wsiprep.slides.opened import OpenedSlide, icc_digest
 from wsiprep.slides.properties import allowed
 from wsiprep.slides.protocol import (
@@ -48,10 +48,11 @@ class TiledTiff(OpenedSlide):
 
     An open slide holds ``cache_bytes`` of decoded tiles at most; after ``plan`` those and what the plan needs at a
     time, together ``plan_bytes`` at most: for patches in rows, the tiles under one row of patches, reduced where the
-    patches are. On top come ``tile_cache.SPARE_BYTES``, and for each thread that reads two decoded tiles.
+    patches are. On top come ``tile_cache.SPARE_BYTES``, and for each thread that reads two decoded tiles; behind a
+    URL also compressed bytes, see ``RemoteBytes``.
 
     Args:
-        path: a local file.
+        path: a local file, or a URL (str).
         requested: the backend that the user asked for, recorded in ``info``.
         cache_bytes: decoded tiles to keep.
         plan_bytes: decoded tiles to keep at most while there is a plan.
@@ -62,16 +63,26 @@ class TiledTiff(OpenedSlide):
     """
 
     def __init__(
-        self, path: Path, *, requested: str = "tiff", cache_bytes: int = CACHE_BYTES, plan_bytes: int = PLAN_BYTES
+        self, path: Path | str, *, requested: str = "tiff", cache_bytes: int = CACHE_BYTES, plan_bytes: int = PLAN_BYTES
     ) -> None:
-        header = read_header(path)
         self._path = path
+        self._source = byte_source(path)
+        try:
+            self._describe(requested, cache_bytes, plan_bytes)
+            self._probe()
+        except BaseException:
+            self._source.close()
+            raise
+
+    def _describe(self, requested: str, cache_bytes: int, plan_bytes: int) -> None:
+        path, source = self._path, self._source
+        header = read_header(path, source)
         self._tables = header.tables
         self._icc = header.icc
         self._tiles = TileReader(
-            header.tables, [level.size for level in header.levels], self._fetch, path, cache_bytes, plan_bytes
-        )
-        self._file: int | None = os.open(path, os.O_RDONLY)
+            header.tables, [level.size for level in header.levels], source.read, path, cache_bytes, plan_bytes,
+            source.announce if source.is_remote else None,
+        )  # fmt: skip
         self.info = SlideInfo(
             size=header.tables[0].size,
             levels=header.levels,
@@ -80,17 +91,19 @@ class TiledTiff(OpenedSlide):
             backend="tiff",
             vendor=header.vendor,
             objective_power=header.objective_power,
-            identity=slide_identity(path),
+            identity=self._identity(),
             compression=header.tables[0].pixels.name,
             backend_note="",
             properties=allowed(header.properties),
             icc_digest=icc_digest(header.icc),
         )
-        try:
-            self._probe()
-        except SlideError:
-            self.close()
-            raise
+
+    def _identity(self) -> str:
+        """That of the path; of a URL with the bytes that the header took already."""
+        if not self._source.is_remote:
+            return slide_identity(self._path)
+        with self._source.open() as handle:
+            return handle_identity(handle)
 
     def icc_profile(self) -> bytes | None:
         """The ICC profile of the first page, None where there is none."""
@@ -144,11 +157,6 @@ class TiledTiff(OpenedSlide):
 
     def read_reduced(self, read: LevelRead, out: RGB | None = None) -> RGB:
         """See ``TileSlide.read_reduced``."""
-        found = self.info.levels[read.level]
-        if not self.can_reduce(read.level, read.factor, read.dct) or not read.box.within(
-            found.size.reduced(read.factor)
-        ):
-            raise UsageError("no such box of the level reduced like this", got=read, file=self._path)
         return self._tiles.read(read, out)
 
     def plan(self, patches: Sequence[Sequence[LevelRead]]) -> None:
@@ -159,27 +167,7 @@ class TiledTiff(OpenedSlide):
         """See ``TileSlide.finish``."""
         self._tiles.finish(patch)
 
-    def _fetch(self, offset: int, count: int) -> bytes:
-        if self._file is None:
-            raise UsageError("the slide is closed", file=self._path)
-        try:
-            data = os.pread(self._file, count, offset)
-        except OSError as error:
-            raise StorageError(
-                "the slide cannot be read",
-                got=error.strerror,
-                fix="check the disk or the network share",
-                file=self._path,
-            ) from error
-        if len(data) != count:
-            raise SlideError(
-                "the file became shorter while it was read", got=len(data), expected=f"{count} bytes", file=self._path
-            )
-        return data
-
     def close(self) -> None:
         """Free the file and the tiles; closing twice is harmless."""
-        file, self._file = self._file, None
         self._tiles.clear()
-        if file is not None:
-            os.close(file)
+        self._source.close()

@@ -47,7 +47,7 @@ def vendor_layout(tif: Any) -> str | None:
     return "ventana" if "<iScan" in text_tag(first, "XMP") else None
 
 
-def refuse_foreign(tif: Any, path: Path) -> None:
+def refuse_foreign(tif: Any, path: Path | str) -> None:
     """Leave every layout but plain tiles and Aperio's to other readers.
 
     Raises:

@@ -24,7 +24,7 @@ from wsiprep.slides.decode import (
 from wsiprep.slides.protocol import BackendRefusalError
 
 
-def pixel_format(page: Any, path: Path) -> PixelFormat:
+def pixel_format(page: Any, path: Path | str) -> PixelFormat:
     """The coding of a page.
 
     Raises:

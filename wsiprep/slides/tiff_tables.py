@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -18,6 +18,7 @@ import tifffile
 from wsiprep.errors import SlideError
 from wsiprep.geometry import Size, level_factors
 from wsiprep.guards.tiff_chain import check_chain
+from wsiprep.slides.byte_source import ByteSource, byte_source
 from wsiprep.slides.identity import TIFF_PARSE_ERRORS
 from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
 from wsiprep.slides.ndpi import ndpi_header
@@ -47,25 +48,41 @@ MAX_PAGES = 256
 _ORIGINAL_SIDES = ("OriginalWidth", "OriginalHeight")
 
 
-def read_header(path: Path) -> TiffHeader:
-    """Parse the header of a local TIFF.
+def read_header(path: Path | str, source: ByteSource | None = None) -> TiffHeader:
+    """Parse the header of a TIFF.
+
+    Args:
+        path: a file, or a URL.
+        source: its bytes, where they are open already.
 
     Raises:
         BackendRefusalError: not a TIFF, or one that this reader cannot read exactly.
         SlideError: damaged, truncated or absurd.
+        StorageError: the server of a URL fails.
     """
-    with path.open("rb") as handle:
+    if source is None:
+        source = byte_source(path)
+        try:
+            return read_header(path, source)
+        finally:
+            source.close()
+    with source.open() as handle:
         check_chain(handle, path)
+        handle.seek(0)
+        return _parsed(handle, source.size, path)
+
+
+def _parsed(handle: BinaryIO, file_bytes: int, path: Path | str) -> TiffHeader:
     try:
-        with tifffile.TiffFile(path) as tif:
-            return _header(tif, path)
+        with tifffile.TiffFile(handle) as tif:
+            return _header(tif, file_bytes, path)
     except TIFF_PARSE_ERRORS as error:
         raise BackendRefusalError(
             "tifffile cannot read it", got=f"{type(error).__name__}: {error}", file=path
         ) from error
 
 
-def _header(tif: Any, path: Path) -> TiffHeader:
+def _header(tif: Any, file_bytes: int, path: Path | str) -> TiffHeader:
     if len(tif.pages) > MAX_PAGES:
         raise BackendRefusalError(
             "it is a stack of pages", got=len(tif.pages), expected=f"at most {MAX_PAGES}", file=path
@@ -73,14 +90,13 @@ def _header(tif: Any, path: Path) -> TiffHeader:
     first = tif.pages[0]
     if is_ndpi(tif):
         header = ndpi_header(tif, path)
-        _check_ratio(header.tables[0], path.stat().st_size, path)
+        _check_ratio(header.tables[0], file_bytes, path)
         return header
     refuse_foreign(tif, path)
     aperio = bool(tif.is_svs)
     ome = check_plain_colour(tif, path)
     pages = [first, *(_aperio_levels(tif) if aperio else _generic_levels(tif))]
     tables = tuple(_table(page, path) for page in pages)
-    file_bytes = path.stat().st_size
     for number_, table in enumerate(tables):
         _check_stored(table, number_, file_bytes, path)
     _check_ratio(tables[0], file_bytes, path)
@@ -148,7 +164,7 @@ def _tag(page: Any, name: str) -> Any:
     return int(value) if name == "ResolutionUnit" and value is not None else value
 
 
-def _table(page: Any, path: Path) -> TileTable:
+def _table(page: Any, path: Path | str) -> TileTable:
     size = Size(int(page.imagewidth), int(page.imagelength))
     check_sides(size, "a level", MAX_SIDE_PX, str(path))
     pixels = pixel_format(page, path)
@@ -170,7 +186,7 @@ def _table(page: Any, path: Path) -> TileTable:
     return TileTable(size, tile, bool(page.is_tiled), offsets, counts, pixels)
 
 
-def _check_stored(table: TileTable, level: int, file_bytes: int, path: Path) -> None:
+def _check_stored(table: TileTable, level: int, file_bytes: int, path: Path | str) -> None:
     rows = -(-table.size.height_px // table.tile.height_px)
     expected = rows * table.columns
     if len(table.offsets) != expected or len(table.counts) != expected:
@@ -195,7 +211,7 @@ def _check_stored(table: TileTable, level: int, file_bytes: int, path: Path) -> 
         )
 
 
-def _check_ratio(table: TileTable, file_bytes: int, path: Path) -> None:
+def _check_ratio(table: TileTable, file_bytes: int, path: Path | str) -> None:
     declared = table.size.area_px * table.pixels.samples
     if declared > MAX_RATIO * file_bytes:
         raise SlideError(

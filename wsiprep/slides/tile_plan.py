@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,6 +84,22 @@ class TilePlan:
     def counts(self) -> dict[int, list[int]]:
         """For each kind, how many patches need each tile."""
         return {kind: uses.count.ravel().tolist() for kind, uses in self._kinds.items()}
+
+    def order(self) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+        """The kinds and indices (int64) of all tiles as they are needed first; those of a patch by kind and index."""
+        kinds, indices, firsts = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for kind, uses in self._kinds.items():
+            used = np.flatnonzero(uses.count)
+            kinds.append(np.full(len(used), kind))
+            indices.append(used)
+            firsts.append(uses.first.ravel()[used])
+        kind_of, index, first = np.concatenate(kinds), np.concatenate(indices), np.concatenate(firsts)
+        by_use = np.lexsort((index, kind_of, first))
+        kind_of, index = kind_of[by_use], index[by_use]
+        changes = np.flatnonzero(np.diff(kind_of)) + 1
+        for part in np.split(np.arange(len(index)), changes):
+            if len(part):
+                yield int(kind_of[part[0]]), index[part]
 
     def peak_bytes(self) -> int:
         """Most bytes of tiles that are needed again at a time, with threads ``AHEAD_PATCHES`` apart."""

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, Size
 from wsiprep.slides.block_mean import block_mean
+from wsiprep.slides.byte_source import Ranges
 from wsiprep.slides.damage import DECODER_ERRORS
 from wsiprep.slides.decode import JPEG, decode_tile
 from wsiprep.slides.jpeg_tiles import DCT_FACTORS, JpegTiles
@@ -35,8 +37,11 @@ class _Tiling:
 
     Attributes:
         kind: number among the tilings of the slide, for the cache.
-        size: of the level without padding, before it is reduced.
+        stored: size of the level without padding.
+        size: the same, reduced.
         tile: of a reduced tile.
+        columns: tiles in a row.
+        written: for each tile whether it is in the file.
         jpeg: decoder of its JPEG tiles, None for other codecs.
     """
 
@@ -44,13 +49,16 @@ class _Tiling:
     level: int
     factor: int
     dct: int
+    stored: Size
     size: Size
     tile: Size
+    columns: int
+    written: bytes
     table: TileTable
     jpeg: JpegTiles | None
 
     def range(self, box: Box) -> TileRange:
-        return TileRange.under(box, self.tile, self.table.columns)
+        return TileRange.under(box, self.tile, self.columns)
 
 
 class TileReader:
@@ -63,12 +71,14 @@ class TileReader:
         path: for messages.
         cache_bytes: decoded tiles to keep.
         plan_bytes: decoded tiles to keep at most while there is a plan.
+        announce: told which bytes ``fetch`` will be asked for, where that helps.
     """
 
     def __init__(
-        self, tables: Sequence[TileTable], sizes: Sequence[Size], fetch: Callable[[int, int], bytes], path: Path,
-        cache_bytes: int, plan_bytes: int,
+        self, tables: Sequence[TileTable], sizes: Sequence[Size], fetch: Callable[[int, int], bytes],
+        path: Path | str, cache_bytes: int, plan_bytes: int, announce: Callable[[Ranges], None] | None = None,
     ) -> None:  # fmt: skip
+        self._announce = announce
         self.counts = TileCounts()
         self._tables, self._sizes, self._fetch, self._path = tables, sizes, fetch, path
         self._cache = TileCache(cache_bytes)
@@ -85,7 +95,7 @@ class TileReader:
             DamagedRegionError: it cannot be decoded.
         """
         tiling = self._tiling(level, 1, 1)
-        self._decode(tiling, index, tiling.table.stored(index, self._fetch), None)
+        self._decode(tiling, index, None)
         with self._lock:
             self.counts = replace(self.counts, probed=self.counts.probed + 1)
 
@@ -112,6 +122,16 @@ class TileReader:
                 plan.add(number, kind, tiles, tiling.table.rows, 3 * tiling.tile.area_px)
         limit = max(self._cache_bytes, min(self._cache_bytes + plan.peak_bytes(), self._plan_bytes))
         self._cache.plan(plan.counts(), limit)
+        if self._announce is not None:
+            self._announce(self._stored_ranges(plan))
+
+    def _stored_ranges(self, plan: TilePlan) -> Ranges:
+        """What will be fetched, as it is needed first."""
+        found = [np.empty((0, 2), np.int64)]
+        for kind, indices in plan.order():
+            table = self._tilings[kind].table
+            found.append(table.ranges(indices[table.counts[indices] > 0]))
+        return np.concatenate(found)
 
     def finish(self, patch: Sequence[LevelRead]) -> None:
         """See ``TileSlide.finish``."""
@@ -135,34 +155,49 @@ class TileReader:
         return found
 
     def _new_tiling(self, level: int, factor: int, dct: int) -> _Tiling:
-        table = self._tables[level]
-        jpeg = JpegTiles(table.pixels) if table.pixels.compression == JPEG else None
-        tile = table.tile.reduced(factor)
-        made = _Tiling(len(self._tilings), level, factor, dct, self._sizes[level], tile, table, jpeg)
+        if not self.can_reduce(level, factor, dct):
+            raise UsageError("tiles cannot be reduced like this", got=(level, factor, dct), file=self._path)
+        table, size = self._tables[level], self._sizes[level]
+        made = _Tiling(
+            kind=len(self._tilings),
+            level=level,
+            factor=factor,
+            dct=dct,
+            stored=size,
+            size=size.reduced(factor),
+            tile=table.tile.reduced(factor),
+            columns=table.columns,
+            written=(table.counts > 0).tobytes(),
+            table=table,
+            jpeg=JpegTiles(table.pixels) if table.pixels.compression == JPEG else None,
+        )
         self._tilings.append(made)
         self._tiling_of[level, factor, dct] = made
         return made
 
     def read(self, read: LevelRead, out: RGB | None = None) -> RGB:
-        """A box within the level that ``can_reduce``; see ``TileSlide.read_reduced``.
+        """See ``TileSlide.read_reduced``.
 
-        The way of all pixels: what it does for a tile besides decoding and copying must stay below a tenth of that.
+        The way of all pixels. The decoder leaves nothing of the interpreter in the caches of the processor, so what
+        is done here for a tile costs three times what it seems to: plain numbers, and few calls.
         """
         tiling = self._tiling(read.level, read.factor, read.dct)
+        if not read.box.within(tiling.size):
+            raise UsageError("the box reaches over the border of the level", got=read, expected=tiling.size)
         image = np.empty((read.box.height_px, read.box.width_px, 3), np.uint8) if out is None else out
         indices, parts = _cut(tiling, read.box, image)
         if not indices:
             return image
-        claim = self._cache.claim(tiling.kind, indices)
-        held = [tile for _, tile in claim.others]
+        own, others = self._cache.claim(tiling.kind, indices)
+        held = [tile for _, tile in others]
         try:
-            if claim.own:
-                self._read_own(tiling, indices, parts, claim.own, held)
-            for position, cached in claim.others:
+            if own:
+                self._read_own(tiling, indices, parts, own, held)
+            for position, cached in others:
                 pixels = cached.awaited()
                 if pixels is None:
                     # The thread that was to decode it met an error: this one meets its own.
-                    pixels, _ = self._made(tiling, indices[position], None)
+                    pixels, _ = self._decode(tiling, indices[position], None)
                 target, where = parts[position]
                 target[...] = pixels[where]
         finally:
@@ -183,13 +218,13 @@ class TileReader:
                 index = indices[position]
                 target, where = parts[position]
                 if place is not None:
-                    pixels, count = self._made(tiling, index, None)
+                    pixels, count = self._decode(tiling, index, None)
                     held.append(place)
                     cache.publish(place, pixels)
                 elif target.shape == whole and target.flags.c_contiguous:
-                    pixels, count = self._made(tiling, index, target)
+                    pixels, count = self._decode(tiling, index, target)
                 else:
-                    scratch, count = self._made(tiling, index, scratch)
+                    scratch, count = self._decode(tiling, index, scratch)
                     pixels = scratch
                 if pixels is not target:
                     target[...] = pixels[where]
@@ -208,46 +243,44 @@ class TileReader:
                     was.decoded + decoded, was.redecoded + again, was.fetched_bytes + fetched, was.probed
                 )
 
-    def _made(self, tiling: _Tiling, index: int, memory: RGB | None) -> tuple[RGB, int]:
-        """A decoded and reduced tile, and the number of its stored bytes.
+    def _decode(self, tiling: _Tiling, index: int, memory: RGB | None) -> tuple[RGB, int]:
+        """A tile, decoded and reduced, and the number of its stored bytes.
 
         Args:
             memory: a tile that is not needed any more, to decode to.
         """
-        data = tiling.table.stored(index, self._fetch)
-        tile = self._decode(tiling, index, data, memory)
-        return tile if tiling.factor == tiling.dct else self._mean(tiling, index, tile), len(data)
-
-    def _mean(self, tiling: _Tiling, index: int, tile: RGB) -> RGB:
-        """The mean of a tile, at the border of the slide that of its part within; its memory is free then."""
-        row, column = divmod(index, tiling.table.columns)
-        dct, stored = tiling.dct, tiling.table.tile
-        height = -(-(tiling.size.height_px - row * stored.height_px) // dct)
-        width = -(-(tiling.size.width_px - column * stored.width_px) // dct)
-        mean = block_mean(tile[:height, :width], tiling.factor // dct)
-        self._cache.give_back(tile)
-        return mean
-
-    def _decode(self, tiling: _Tiling, index: int, data: bytes, memory: RGB | None) -> RGB:
-        """The pixels of a tile as stored, or as its JPEG decoder reduces them."""
-        table = tiling.table
-        row, column = divmod(index, table.columns)
-        size = table.tile_size(row)
+        table, factor, dct = tiling.table, tiling.factor, tiling.dct
+        data = table.stored(index, self._fetch)
+        size = table.tile_size(index // tiling.columns)
+        width, height = size.width_px, size.height_px
         try:
             if tiling.jpeg is None:
-                return decode_tile(table.pixels, data, size.width_px, size.height_px)
-            shape = (-(-size.height_px // tiling.dct), -(-size.width_px // tiling.dct), 3)
-            if memory is None or memory.shape != shape:
-                memory = self._cache.buffer(shape)
-            return tiling.jpeg.decode(data, size.width_px, size.height_px, dct=tiling.dct, out=memory)
+                tile = decode_tile(table.pixels, data, width, height)
+            else:
+                shape = (height, width, 3) if dct == 1 else (-(-height // dct), -(-width // dct), 3)
+                if memory is None or memory.shape != shape:
+                    memory = self._cache.buffer(shape)
+                tile = tiling.jpeg.decode(data, width, height, dct, memory)
         except DECODER_ERRORS as error:
+            row, column = divmod(index, tiling.columns)
             raise DamagedRegionError(
                 f"a tile cannot be decoded: level {tiling.level}, column {column}, row {row}",
                 got=f"{table.pixels.name}: {error or type(error).__name__}",
-                expected=f"{size.width_px} x {size.height_px} px in {len(data)} bytes",
+                expected=f"{width} x {height} px in {len(data)} bytes",
                 fix="fetch the file again, or list the slide in exclude.csv",
                 file=self._path,
             ) from error
+        return tile if factor == dct else self._mean(tiling, index, tile), len(data)
+
+    def _mean(self, tiling: _Tiling, index: int, tile: RGB) -> RGB:
+        """The mean of a tile, at the border of the slide that of its part within; its memory is free then."""
+        row, column = divmod(index, tiling.columns)
+        dct, stored = tiling.dct, tiling.table.tile
+        height = -(-(tiling.stored.height_px - row * stored.height_px) // dct)
+        width = -(-(tiling.stored.width_px - column * stored.width_px) // dct)
+        mean = block_mean(tile[:height, :width], tiling.factor // dct)
+        self._cache.give_back(tile)
+        return mean
 
 
 def _cut(tiling: _Tiling, box: Box, image: RGB) -> tuple[list[int], list[_Part]]:
@@ -255,14 +288,14 @@ def _cut(tiling: _Tiling, box: Box, image: RGB) -> tuple[list[int], list[_Part]]
 
     What lies under tiles that were never written is filled here.
     """
-    tiles, counts = tiling.range(box), tiling.table.counts
-    across = list(_spans(tiles.column, tiles.column_end, tiling.tile.width_px, box.x, box.x_end))
+    columns, written = tiling.columns, tiling.written
+    across = _spans(box.x, box.width_px, tiling.tile.width_px)
     indices: list[int] = []
     parts: list[_Part] = []
-    for row, y, inside_y in _spans(tiles.row, tiles.row_end, tiling.tile.height_px, box.y, box.y_end):
-        first = row * tiles.columns
+    for row, y, inside_y in _spans(box.y, box.height_px, tiling.tile.height_px):
+        first = row * columns
         for column, x, inside_x in across:
-            if counts[first + column]:
+            if written[first + column]:
                 indices.append(first + column)
                 parts.append((image[y, x], (inside_y, inside_x)))
             else:
@@ -270,9 +303,12 @@ def _cut(tiling: _Tiling, box: Box, image: RGB) -> tuple[list[int], list[_Part]]
     return indices, parts
 
 
-def _spans(first: int, stop: int, length: int, start: int, end: int) -> Iterator[tuple[int, slice, slice]]:
-    """Along one axis: each tile, its place in the box from ``start`` to ``end``, and its part that lies there."""
-    for number in range(first, stop):
-        begin = number * length
-        low, high = max(begin, start), min(begin + length, end)
-        yield number, slice(low - start, high - start), slice(low - begin, high - begin)
+def _spans(start: int, length: int, tile: int) -> list[tuple[int, slice, slice]]:
+    """Along one axis: each tile under the box, its place in the box, and its part that lies there."""
+    spans, at = [], 0
+    while at < length:
+        number, inside = divmod(start + at, tile)
+        step = min(tile - inside, length - at)
+        spans.append((number, slice(at, at + step), slice(inside, inside + step)))
+        at += step
+    return spans

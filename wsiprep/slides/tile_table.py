@@ -47,6 +47,10 @@ class TileTable:
         """The bytes of a tile that was written, as its decoder takes them."""
         return fetch(int(self.offsets[index]), int(self.counts[index]))
 
+    def ranges(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64 (n, 2): offset and bytes of all that ``stored`` fetches for these tiles, in turn."""
+        return np.stack((self.offsets[indices], self.counts[indices]), axis=1)
+
     def tile_size(self, row: int) -> Size:
         """The pixels that a tile of this row decodes to."""
         if self.tiled:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from wsiprep.errors import SlideError, StorageError, WsiprepError, from_os_error
 from wsiprep.manifest import SlideRow
@@ -20,12 +21,11 @@ from wsiprep.progress import Reporter
 from wsiprep.slides.collections import is_collection
 from wsiprep.slides.companions import mirax_parts, series_parts, vms_parts
 from wsiprep.slides.identity import is_url
+from wsiprep.slides.remote_file import RemoteFile
 from wsiprep.temporaries import TEMPORARY_PREFIX, is_being_made, is_made_here, temporary_name
 
 SPARE_BYTES = 64 * 2**20
 """Room that stays free on the scratch disk."""
-
-_FETCH_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +94,14 @@ def _files(slide: str) -> list[_File]:
 
 
 def _remote(url: str) -> _File:
-    import fsspec
-
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-        size = system.size(path)
-    except FileNotFoundError as error:
-        raise SlideError("there is no such slide", got=url, expected="a file", fix="check the URL", file=url) from error
-    except (OSError, ValueError, ImportError) as error:
-        raise SlideError("the slide's URL cannot be opened", got=str(error), file=url) from error
-    if size is None:
-        raise SlideError("the server does not say how large the slide is", got=url, fix="fetch it first", file=url)
-    return _File(url, PurePosixPath(path).name or "slide", int(size))
+    parts = urlsplit(url)
+    return _File(url, PurePosixPath(parts.path or parts.netloc).name or "slide", RemoteFile(url, in_parts=False).size)
 
 
 def _copy(file: _File, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if is_url(file.source):
-        import fsspec
-
-        with fsspec.open(file.source, "rb") as remote, target.open("xb") as local:
-            shutil.copyfileobj(remote, local, _FETCH_BYTES)
+        RemoteFile(file.source, in_parts=False).copy(target)
     else:
         shutil.copyfile(file.source, target)
     if target.stat().st_size != file.size:

@@ -129,11 +129,11 @@ def in_memory(tmp_path: Path) -> tuple[str, np.ndarray]:
     return url, image
 
 
-@pytest.mark.parametrize("requested", ["auto", "tiffslide"])
-def test_a_slide_behind_a_url(in_memory: tuple[str, np.ndarray], requested: str) -> None:
+@pytest.mark.parametrize(("requested", "used"), [("auto", "tiff"), ("tiff", "tiff"), ("tiffslide", "tiffslide")])
+def test_a_slide_behind_a_url(in_memory: tuple[str, np.ndarray], requested: str, used: str) -> None:
     url, image = in_memory
     with open_slide(url, requested) as slide:
-        assert (slide.info.backend_requested, slide.info.backend) == (requested, "tiffslide")
+        assert (slide.info.backend_requested, slide.info.backend, slide.info.backend_note) == (requested, used, "")
         assert slide.info.identity == slide_identity(url)
         assert [level.factor for level in slide.info.levels] == [1, 2]
         assert np.array_equal(slide.read_level(0, Box(0, 0, 320, 256)), image)
@@ -141,9 +141,10 @@ def test_a_slide_behind_a_url(in_memory: tuple[str, np.ndarray], requested: str)
         assert not read_damaged_overview(slide, 4).damaged.any()
 
 
-def test_the_same_file_by_path_and_by_url_is_the_same_slide(tmp_path: Path) -> None:
+@pytest.mark.parametrize("requested", ["tiff", "tiffslide"])
+def test_the_same_file_by_path_and_by_url_is_the_same_slide(tmp_path: Path, requested: str) -> None:
     path = write_pyramid(tmp_path / "a.tif", [texture(320, 256)], Writing(64))
-    with open_slide(path, "tiff") as ours, open_slide(f"file://{path}") as theirs:
+    with open_slide(path, "tiff") as ours, open_slide(f"file://{path}", requested) as theirs:
         assert ours.info.identity == theirs.info.identity
         assert assert_same(ours, theirs) == 1
 
@@ -163,7 +164,7 @@ def test_a_url_whose_bytes_are_no_slide() -> None:
 
 
 def test_a_network_that_fails_is_no_damage(in_memory: tuple[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_slide(in_memory[0]) as slide:
+    with open_slide(in_memory[0], "tiffslide") as slide:
         inner: Any = slide
 
         def fail(*_: object, **__: object) -> None:

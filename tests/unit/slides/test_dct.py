@@ -43,7 +43,7 @@ def by_pillow(slide: TiledTiff, factor: int) -> np.ndarray:
         tiles = []
         for column in range(table.columns):
             index = row * table.columns + column
-            data = slide._fetch(int(table.offsets[index]), int(table.counts[index]))
+            data = slide._source.read(int(table.offsets[index]), int(table.counts[index]))
             with Image.open(io.BytesIO(complete_jpeg(data, table.pixels.jpeg_tables, 6))) as image:
                 image.draft("RGB", (table.tile.width_px // factor, table.tile.height_px // factor))
                 tiles.append(np.asarray(image))

@@ -14,7 +14,8 @@ from slide_files import Writing, mean_of_blocks, texture, tiles_of, write_encode
 
 from wsiprep.errors import SlideError, StorageError, UsageError
 from wsiprep.geometry import Box, Size, Spacing
-from wsiprep.slides import Plane, open_slide, slide_identity
+from wsiprep.slides import Plane, open_slide
+from wsiprep.slides.byte_source import LocalBytes
 from wsiprep.slides.tiff import TiledTiff
 
 APERIO = "Aperio Image Library v1\r\n330x270 (64x64) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5010|Filename = x"
@@ -69,19 +70,10 @@ def test_a_backend_asked_for_never_falls_back(tmp_path: Path) -> None:
 def test_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such slide backend"):
         open_slide(tmp_path / "a.tif", "vips")
-    with pytest.raises(UsageError, match="URL"):
-        open_slide("memory://a.tif", "openslide")
-
-
-def test_urls_go_to_tiffslide(tmp_path: Path) -> None:
-    image = texture(200, 100)
-    path = write_pyramid(tmp_path / "a.tif", [image])
-    with open_slide(f"file://{path}") as slide:
-        assert (slide.info.backend, slide.info.backend_note) == ("tiffslide", "a URL")
-        assert np.array_equal(slide.read_level(0, Box(0, 0, 200, 100)), image)
-        assert slide.info.identity == slide_identity(path)
-    with pytest.raises(SlideError):
-        open_slide(f"file://{tmp_path}/none.tif")
+    for backend in ("openslide", "image"):
+        with pytest.raises(UsageError, match="opens no URLs") as caught:
+            open_slide("memory://a.tif", backend)
+        assert "--stage" in str(caught.value.fix)
 
 
 def message_of(path: Path, backend: str = "auto") -> SlideError:
@@ -192,12 +184,13 @@ def test_a_tile_at_an_impossible_place(tmp_path: Path) -> None:
 def test_a_disk_that_fails_is_a_storage_error(tmp_path: Path) -> None:
     path = write_pyramid(tmp_path / "a.tif", [texture(300, 200)], Writing(64))
     slide = TiledTiff(path)
-    file = slide._file
-    assert file is not None
-    os.close(file)  # EBADF stands for any error of the system call
+    source = slide._source
+    assert isinstance(source, LocalBytes)
+    assert source._file is not None
+    os.close(source._file)  # EBADF stands for any error of the system call
     with pytest.raises(StorageError, match="cannot be read"):
         slide.read_level(0, Box(200, 100, 50, 50))
-    slide._file = None
+    source._file = None
 
 
 def test_a_file_cut_while_it_is_open(tmp_path: Path) -> None:
