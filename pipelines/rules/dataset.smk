@@ -41,7 +41,7 @@ checkpoint plan:
     params:
         state=plan_params(ROWS.values(), RECIPE),
     message:
-        "plan: keep rules and split over {input}"
+        "plan: keep rules and split over all slides"
     shell:
         "wsiprep plan {COMMON} --log-format text 2> {log:q}"
 

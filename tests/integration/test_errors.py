@@ -265,7 +265,7 @@ MANIFESTS = {
     "no slide column": ("id,path\na,b.tif\n", r"manifest\.csv:1: "),
     "bad state": ("slide,annotation_state\na.tif,maybe\n", r"manifest\.csv:2: "),
     "one id twice": ("slide_id,slide\na,a.tif\nb,b.tif\na,c.tif\n", r"manifest\.csv:4: "),
-    "bad spacing": ("slide,spacing_um\na.tif,0.25\nb.tif,half\n", r"manifest\.csv:3: "),
+    "bad spacing": ("slide,spacing_um\nb.tif,0.25\na.tif,half\n", r"manifest\.csv:3: "),
     "too many fields": ("slide,patient\na.tif,p,q\n", r"manifest\.csv:2: "),
     "no rows": ("slide\n", "no rows"),
     "tumour slide without its file": ("slide,annotation_state\na.tif,exhaustive\n", r"manifest\.csv:2: "),
@@ -280,6 +280,14 @@ def test_bad_manifest(place: Place, name: str, capsys: pytest.CaptureFixture[str
     error = capsys.readouterr().err
     assert re.search(said, error), error
     assert "Traceback" not in error
+
+
+def test_a_bad_row_of_another_slide_stops_what_is_about_all(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """survey and pack read their own row; plan, and Snakemake before any job, read them all."""
+    recipe = place.write("recipe.yaml", SMALL_RECIPE)
+    manifest = place.write("manifest.csv", "slide,spacing_um\na.tif,0.25\nb.tif,half\n")
+    assert main(["plan", "-r", str(recipe), "-m", str(manifest), "-o", str(place.out)]) == 65
+    assert "manifest.csv:3: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["survey", "pack"])

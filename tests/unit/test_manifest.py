@@ -455,3 +455,24 @@ def test_exclusions(tmp_path: Path) -> None:
     path.write_bytes(b"slide_id\n\xff\n")
     with pytest.raises(ManifestError, match="cannot be read"):
         read_exclusions(path)
+
+
+def test_the_rows_of_one_slide_are_read_without_the_others(tmp_path: Path) -> None:
+    """A job of a workflow is about one slide; Snakemake has read the whole manifest before."""
+    path = tmp_path / "m.csv"
+    path.write_text("slide,spacing_um\na.tif,\nÜ b.tif,\nc.tif,no number\n", encoding="utf-8")
+    whole = {slide_id: read_manifest(path, only=slide_id) for slide_id in ("a", slug("Ü b"), "none")}
+    assert [row.slide_ref for row in whole["a"]] == ["a.tif"]
+    assert [row.raw_id for row in whole[slug("Ü b")]] == ["Ü b"]
+    assert whole["none"] == ()
+    for wanted in (None, "c"):
+        with pytest.raises(ManifestError, match="positive number"):
+            read_manifest(path, only=wanted)
+
+
+def test_the_rows_of_one_slide_may_be_two(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("slide,slide_id\na.tif,x\nb.tif,y\nc.tif,x\n", encoding="utf-8")
+    with pytest.raises(ManifestError):
+        read_manifest(path, only="x")
+    assert len(read_manifest(path, only="y")) == 1

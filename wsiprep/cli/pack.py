@@ -40,10 +40,10 @@ def command(
     """
     from wsiprep.artifacts import DatasetTree
     from wsiprep.stages.pack import pack, pack_or_record
-    from wsiprep.stages.rows import recipe_for, row_of, rows_of
+    from wsiprep.stages.rows import recipe_for, slide_row
 
     tree = DatasetTree(out)
     recipe = recipe_for(recipe_path, overrides, tree)
-    row = row_of(rows_of(recipe, recipe_path, manifest), slide_id)
+    row = slide_row(recipe, recipe_path, manifest, slide_id)
     run = pack if strict else pack_or_record
     run(row, recipe, tree, options.reporter(log_format, stage="pack", slide=slide_id), threads=threads, stage=stage)

@@ -38,11 +38,11 @@ def command(
       wsiprep survey tumor_001 -r recipe.yaml -o dataset --stage '$TMPDIR'
     """
     from wsiprep.artifacts import DatasetTree
-    from wsiprep.stages.rows import recipe_for, row_of, rows_of
+    from wsiprep.stages.rows import recipe_for, slide_row
     from wsiprep.stages.survey import survey, survey_or_record
 
     tree = DatasetTree(out)
     recipe = recipe_for(recipe_path, overrides, tree)
-    row = row_of(rows_of(recipe, recipe_path, manifest), slide_id)
+    row = slide_row(recipe, recipe_path, manifest, slide_id)
     run = survey if strict else survey_or_record
     run(row, recipe, tree, options.reporter(log_format, stage="survey"), stage=stage)

@@ -34,18 +34,20 @@ _NAMES = ("slide_id", "patient", "centre", "split", "source")
 
 
 def read_manifest(
-    path: str | Path, data_root: str | Path | None = None, confined: bool = False
+    path: str | Path, data_root: str | Path | None = None, confined: bool = False, *, only: str | None = None
 ) -> tuple[SlideRow, ...]:
     """All rows of a manifest, in file order, checked.
 
-    The disk is not asked whether the files are there (``check_files``, ``SlideRow.located``): every job of
-    a workflow reads the manifest, whatever its one slide.
+    The disk is not asked whether the files are there (``check_files``, ``SlideRow.located``): Snakemake reads the
+    manifest whatever its jobs.
 
     Args:
         path: the CSV.
         data_root: what relative paths are relative to; default the manifest's folder.
         confined: all files that it names must lie below ``data_root``, links resolved: for manifests that
             came from elsewhere. URLs, absolute paths and ``..`` are then refused.
+        only: a slide id: the rows of that slide alone are read and checked. For the jobs of a workflow, each
+            of which is about one slide and would else check all the others again.
 
     Raises:
         ManifestError: with file and line: no ``slide`` column, a bad value or path, one file or id in two
@@ -58,15 +60,18 @@ def read_manifest(
             reader = csv.DictReader(stream, strict=True)
             reader.fieldnames = _header(reader.fieldnames or [], path)
             rows: list[SlideRow] = []
-            for record in reader:
-                if len(rows) >= MAX_ROWS:
+            count = 0
+            for count, record in enumerate(reader, 1):
+                if count > MAX_ROWS:
                     raise ManifestError("too many rows", got=f"over {MAX_ROWS}", file=path)
-                rows.append(_Row(record, path, reader.line_num, root, confined).read())
+                row = _Row(record, path, reader.line_num, root, confined)
+                if only is None or row.may_be(only):
+                    rows.append(row.read())
     except FileNotFoundError as error:
         raise ManifestError("there is no such manifest", got=str(path), fix="wsiprep init writes one") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError("the manifest cannot be read as CSV", got=str(error), file=path) from error
-    if not rows:
+    if not count:
         raise ManifestError("the manifest has no rows", file=path, expected="a row a slide")
     check_rows(rows, path)
     return tuple(rows)
@@ -103,6 +108,14 @@ class _Row:
     root: Path
     confined: bool
 
+    def may_be(self, slide_id: str) -> bool:
+        """Whether this is the row of a slide, or a row in which no slide can be told: ``read`` says why."""
+        raw_id = self._raw_id(self._raw("slide"))
+        return not raw_id or raw_id == slide_id or slug(raw_id) == slide_id
+
+    def _raw_id(self, ref: str) -> str:
+        return self._text("slide_id") or Path(ref).name.split(".")[0] or Path(ref).name or ref
+
     def read(self) -> SlideRow:
         if None in self.record:
             raise ManifestError("a row has more fields than the header", file=self.file, line=self.line)
@@ -111,7 +124,7 @@ class _Row:
         ref = self._reference("slide", self._raw("slide"))
         if ref is None:
             raise ManifestError("a row names no slide", file=self.file, line=self.line)
-        raw_id = self._text("slide_id") or Path(ref).name.split(".")[0] or Path(ref).name or ref
+        raw_id = self._raw_id(ref)
         annotation = self._reference("annotation", self._raw("annotation"))
         annotators = self._annotators()
         corrections = self._corrections(annotation or annotators)

@@ -12,8 +12,12 @@ from wsiprep.errors import ManifestError, UsageError
 from wsiprep.manifest import SlideRow, read_manifest
 
 
-def rows_of(recipe: Recipe, recipe_path: Path | None, manifest: Path | None) -> tuple[SlideRow, ...]:
+def rows_of(
+    recipe: Recipe, recipe_path: Path | None, manifest: Path | None, *, only: str | None = None
+) -> tuple[SlideRow, ...]:
     """The manifest's rows; the manifest is the one given, else the recipe's, else those of its sources.
+
+    With ``only``, the rows of that slide id alone.
 
     Raises:
         UsageError: there is none.
@@ -24,13 +28,13 @@ def rows_of(recipe: Recipe, recipe_path: Path | None, manifest: Path | None) -> 
     rows: list[SlideRow] = []
     if manifest is not None or recipe.manifest is not None:
         path = manifest if manifest is not None else base / str(recipe.manifest)
-        rows += _with_known_sources(read_manifest(path, recipe.data_root, recipe.confined), recipe, path)
+        rows += _with_known_sources(read_manifest(path, recipe.data_root, recipe.confined, only=only), recipe, path)
     elif not own:
         raise UsageError("no manifest", fix="name one with --manifest, or in the recipe as manifest: FILE.csv")
     if manifest is None:
         for name, source in own.items():
             path = base / str(source.manifest)
-            found = read_manifest(path, source.data_root or recipe.data_root, recipe.confined)
+            found = read_manifest(path, source.data_root or recipe.data_root, recipe.confined, only=only)
             rows += [_of_source(row, name, path) for row in found]
     _require_different_ids(rows)
     return tuple(rows)
@@ -65,6 +69,17 @@ def _require_different_ids(rows: Sequence[SlideRow]) -> None:
                 f"two manifests have the slide id {row.slide_id!r}", got=f"sources {other.source} and {row.source}",
                 fix="give one of them another slide_id",
             )  # fmt: skip
+
+
+def slide_row(recipe: Recipe, recipe_path: Path | None, manifest: Path | None, slide_id: str) -> SlideRow:
+    """The row of one slide, by its id or its raw id, without checking those of the others.
+
+    Raises:
+        UsageError: there is no manifest.
+        ManifestError: a bad one, or none of its rows is this slide's.
+    """
+    found = rows_of(recipe, recipe_path, manifest, only=slide_id)
+    return row_of(found or rows_of(recipe, recipe_path, manifest), slide_id)
 
 
 def row_of(rows: tuple[SlideRow, ...], slide_id: str) -> SlideRow:
