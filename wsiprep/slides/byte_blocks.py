@@ -44,7 +44,7 @@ class ByteBlocks:
         ranges = ranges[ranges[:, 1] > 0]
         _, first = np.unique(ranges, axis=0, return_index=True)
         ranges = ranges[np.sort(first)]
-        window = np.cumsum(ranges[:, 1]) // window_bytes
+        window = (np.cumsum(ranges[:, 1]) - ranges[:, 1]) // window_bytes
         by_block = np.lexsort((ranges[:, 0], window))
         offsets, counts, window = ranges[by_block, 0], ranges[by_block, 1], window[by_block]
         self._offsets, self._counts = offsets, counts

@@ -118,7 +118,7 @@ class RemoteBytes:
 
     def open(self) -> BinaryIO:
         """See ``ByteSource.open``."""
-        return cast(BinaryIO, io.BufferedReader(_Handle(self)))
+        return cast(BinaryIO, _Handle(self))
 
     def read_header(self, offset: int, count: int) -> bytes:
         """Like ``read``, of small parts that lie far apart."""
@@ -257,7 +257,7 @@ class RemoteBytes:
 
 
 class _Handle(io.RawIOBase):
-    """A source as a file."""
+    """A source as a file whose reads are never short, without a buffer of its own."""
 
     def __init__(self, source: RemoteBytes) -> None:
         super().__init__()
