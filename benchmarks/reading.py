@@ -63,12 +63,12 @@ class Case:
 
 
 CASES = {
-    "aligned": Case(512, 8, 6, floor=1 / 1.08),
-    "unaligned": Case(512, 8, 6, offset_lv0=77, floor=1 / 1.08),
-    "stored 4x, aligned": Case(2048, 5, 5, level=4, floor=1 / 1.08),
-    "stored 4x, unaligned": Case(2048, 5, 5, offset_lv0=300, level=4, floor=1 / 1.08),
-    "2x from level 0": Case(1024, 5, 4, peer=5.0),
-    "2x from level 0, unaligned": Case(1024, 5, 4, offset_lv0=78, peer=5.0),
+    "aligned": Case(512, 10, 16, floor=1 / 1.08),
+    "unaligned": Case(512, 10, 16, offset_lv0=77, floor=1 / 1.08),
+    "stored 4x, aligned": Case(2048, 9, 7, level=4, floor=1 / 1.08),
+    "stored 4x, unaligned": Case(2048, 9, 7, offset_lv0=300, level=4, floor=1 / 1.08),
+    "2x from level 0": Case(1024, 6, 8, peer=5.0),
+    "2x from level 0, unaligned": Case(1024, 6, 8, offset_lv0=78, peer=5.0),
     "2x from level 0, dct": Case(1024, 5, 4, decode="dct"),
     "4x from level 0": Case(2048, 3, 3),
     "4x from level 0, dct": Case(2048, 3, 3, decode="dct"),

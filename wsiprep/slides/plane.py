@@ -122,6 +122,8 @@ class ComposedSource:
 
     def reads(self, box: Box) -> tuple[LevelRead, ...]:
         """What ``read`` of this box reads."""
+        if box.within(self.main.size):
+            return (self.main.reads(box),)
         return tuple(source.reads(part) for part, source in self._parts(box))
 
     def read(self, box: Box) -> RGB:
@@ -219,14 +221,16 @@ class Plane:
 
     def reads(self, box: Box) -> tuple[LevelRead, ...]:
         """What ``read_padded`` of this box reads."""
+        if box.within(self.size):
+            return self._source.reads(box)
         inner = box.intersection(Box(0, 0, self.size.width_px, self.size.height_px))
         return self._source.reads(inner) if inner.area_px else ()
 
     def read_padded(self, box: Box, fill: int = 255) -> RGB:
         """Like ``read`` for a box that may reach over the slide, or lie beside it: outside is ``fill``."""
+        if box.within(self.size):
+            return self._source.read(box)
         inner = box.intersection(Box(0, 0, self.size.width_px, self.size.height_px))
-        if inner == box:
-            return self.read(box)
         image = np.full((box.height_px, box.width_px, 3), fill, np.uint8)
         if inner.area_px:
             image[inner.y - box.y : inner.y_end - box.y, inner.x - box.x : inner.x_end - box.x] = self.read(inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -44,12 +45,29 @@ class TileRange:
         return [row * self.columns + column for row in range(self.row, self.row_end) for column in columns]
 
 
-@dataclass(slots=True)
+@dataclass
 class _Uses:
+    """Of one kind of tiles; arrays (rows, columns).
+
+    Attributes:
+        tile_bytes: decoded bytes of a tile.
+        count: patches that need it.
+        last: number of the last of them.
+        patches: of each patch the number and its rows and columns of tiles.
+    """
+
     tile_bytes: int
     count: npt.NDArray[np.int32]
-    first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
+    patches: list[tuple[int, slice, slice]] = field(default_factory=list)
+
+    @cached_property
+    def first(self) -> npt.NDArray[np.int64]:
+        """The number of the first patch that needs a tile; anything where none does."""
+        first = np.zeros_like(self.last)
+        for patch, rows, columns in reversed(self.patches):
+            first[rows, columns] = patch
+        return first
 
 
 @dataclass(slots=True)
@@ -71,14 +89,11 @@ class TilePlan:
         uses = self._kinds.get(kind)
         if uses is None:
             shape = (rows, tiles.columns)
-            uses = self._kinds[kind] = _Uses(
-                tile_bytes, np.zeros(shape, np.int32), np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
-            )
+            uses = self._kinds[kind] = _Uses(tile_bytes, np.zeros(shape, np.int32), np.zeros(shape, np.int64))
         where = slice(tiles.row, tiles.row_end), slice(tiles.column, tiles.column_end)
         uses.count[where] += 1
-        first = uses.first[where]
-        first[first < 0] = patch
         uses.last[where] = patch
+        uses.patches.append((patch, *where))
         self._patches = patch + 1
 
     def counts(self) -> dict[int, list[int]]:
