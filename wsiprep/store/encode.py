@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from wsiprep.errors import StoreError
 from wsiprep.store.appendfile import Buffer
-from wsiprep.store.codecs import ChunkCodec
+from wsiprep.store.codecs import ChunkCodec, Packed
 from wsiprep.store.digest import patch_digest
 from wsiprep.store.rows import PatchRecord, RowRules
 from wsiprep.store.schema import IMAGE, INSTANCE, MASK, array_layouts
@@ -47,6 +48,7 @@ class PatchEncoder:
     def __init__(self, labels: Sequence[str], patch_size_px: int, codec: ChunkCodec, *, instances: bool) -> None:
         self._rules = RowRules(labels)
         self._layouts = array_layouts(patch_size_px, instances=instances)
+        self._even: dict[tuple[str, float], bytes] = {}
         self._codecs = {layout.name: codec.for_array(layout.patch_shape) for layout in self._layouts}
 
     def encode(self, patch: PatchRecord) -> EncodedPatch:
@@ -56,11 +58,23 @@ class PatchEncoder:
             StoreError: arrays of another shape or dtype, mask values without a label, counts that disagree.
             UsageError: a row that does not fit the schema.
         """
-        packed = {name: self._codecs[name].pack(values) for name, values in self._checked(patch).items()}
+        packed = {name: self._pack(name, values) for name, values in self._checked(patch).items()}
         # What readers will see: with a lossy codec other pixels than were given, and those are digested and counted.
         seen = {name: one.values for name, one in packed.items()}
         row = self._rules.row(replace(patch, image=seen[IMAGE]), patch_digest(seen))
         return EncodedPatch(row, {name: one.parts for name, one in packed.items()})
+
+    def _pack(self, name: str, values: npt.NDArray[Any]) -> Packed:
+        """One chunk; that of a mask of one value, as nearly all are off the annotations, is made once."""
+        if values.ndim != 2:
+            return self._codecs[name].pack(values)
+        low, high, *_ = cv2.minMaxLoc(values)
+        if low != high:
+            return self._codecs[name].pack(values)
+        chunk = self._even.get((name, low))
+        if chunk is None:
+            chunk = self._even[name, low] = self._codecs[name].encode(values)
+        return Packed((chunk,), values)
 
     def _checked(self, patch: PatchRecord) -> dict[str, npt.NDArray[Any]]:
         given = {IMAGE: patch.image, MASK: patch.mask, INSTANCE: patch.instance}
