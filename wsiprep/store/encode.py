@@ -7,7 +7,7 @@ appends in order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -61,7 +61,7 @@ class PatchEncoder:
         packed = {name: self._pack(name, values) for name, values in self._checked(patch).items()}
         # What readers will see: with a lossy codec other pixels than were given, and those are digested and counted.
         seen = {name: one.values for name, one in packed.items()}
-        row = self._rules.row(replace(patch, image=seen[IMAGE]), patch_digest(seen))
+        row = self._rules.row(patch, patch_digest(seen), seen[IMAGE])
         return EncodedPatch(row, {name: one.parts for name, one in packed.items()})
 
     def _pack(self, name: str, values: npt.NDArray[Any]) -> Packed:

@@ -78,23 +78,30 @@ class RowRules:
         self._counted = [field.name for field in pixel_columns(labels)]
         self._known = {column.name for column in self._given} | set(self._counted)
 
-    def row(self, patch: PatchRecord, digest: str) -> dict[str, Any]:
+    def row(self, patch: PatchRecord, digest: str, image: npt.NDArray[np.uint8] | None = None) -> dict[str, Any]:
         """All columns of ``schema.rows_schema`` for one patch, in order.
+
+        Args:
+            image: the pixels as readers will see them, where they differ from the patch's.
 
         Raises:
             UsageError: a column is missing, unknown or of the wrong type.
             StoreError: a fraction outside [0, 1], a mask value without a label, a count that disagrees.
         """
         given = patch.row
-        unknown = sorted(given.keys() - self._known)
-        if unknown:
+        if not given.keys() <= self._known:
+            unknown = sorted(given.keys() - self._known)
             raise UsageError("a patch has columns that the index does not know", got=", ".join(unknown))
         counted: dict[str, Any] = {
             **pixel_counts(patch.mask, self.labels),
-            **channel_sums(patch.image),
+            **channel_sums(patch.image if image is None else image),
             "digest": digest,
         }
-        row = {column.name: column.value(given) for column in self._given}
+        row: dict[str, Any] = {}
+        for column in self._given:
+            # Nearly every value is of its column's own type, and no call is needed to see that.
+            value = given.get(column.name)
+            row[column.name] = value if type(value) is column.plain else column.value(given)
         for name in self._fractions:
             value = row[name]
             if value is not None and not -_TOLERANCE <= value <= 1 + _TOLERANCE:
@@ -115,6 +122,8 @@ class _Column:
     nullable: bool
     kinds: tuple[type, ...]
     arrow: str
+    plain: type | None
+    """The type whose every value is right as it is; None for floats, of which some are not."""
 
     @classmethod
     def of(cls, field: pa.Field) -> _Column:
@@ -125,7 +134,7 @@ class _Column:
             kind = (str,)
         else:
             kind = (int,) if pa.types.is_integer(field.type) else (float, int)
-        return cls(field.name, field.nullable, kind, str(field.type))
+        return cls(field.name, field.nullable, kind, str(field.type), None if float in kind else kind[0])
 
     def value(self, row: Mapping[str, Any]) -> Any:
         value = row.get(self.name)
