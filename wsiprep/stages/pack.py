@@ -10,9 +10,10 @@ Memory: the cache of the slide's tiles (``slides.tile_cache``), and for each thr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,19 +240,22 @@ def _write(
     _announce(scene, recipe, rows)
     with reporter.task(f"pack {spec.slide_id}", count) as task:
 
-        def patches() -> Iterator[EncodedPatch | DamagedPatch]:
+        def patches() -> Generator[EncodedPatch | DamagedPatch, None, None]:
             nonlocal damaged
-            for patch, item in _in_order(source, rows, threads):
-                if isinstance(patch, DamagedPatch):
-                    damaged += 1
-                    if damaged > allowed or damaged == count:
-                        raise _too_damaged(patch, damaged, count, recipe)
-                if item is not None:
-                    sheet.append(item)
-                task.advance()
-                yield patch
+            with contextlib.closing(_in_order(source, rows, threads)) as made:
+                for patch, item in made:
+                    if isinstance(patch, DamagedPatch):
+                        damaged += 1
+                        if damaged > allowed or damaged == count:
+                            raise _too_damaged(patch, damaged, count, recipe)
+                    if item is not None:
+                        sheet.append(item)
+                    task.advance()
+                    yield patch
 
-        receipt = write_shard(tree, spec, patches(), count)
+        # Closed here and not when the error that ends it is forgotten: threads must not read a slide that is closed.
+        with contextlib.closing(patches()) as given:
+            receipt = write_shard(tree, spec, given, count)
     normalised = part.metadata["stain"] is not None and recipe.stain.when == "pack"
     _preview(tree.preview(spec.slide_id), sheet, normalised=normalised)
     return receipt
@@ -274,7 +278,7 @@ def _too_damaged(patch: DamagedPatch, damaged: int, count: int, recipe: Recipe) 
     )
 
 
-def _in_order(source: _Source, rows: list[dict[str, Any]], threads: int) -> Iterator[Made]:
+def _in_order(source: _Source, rows: list[dict[str, Any]], threads: int) -> Generator[Made, None, None]:
     """Patches in the order of the plan; at most a few per thread are in memory at a time."""
     if threads <= 1:
         for number, row in enumerate(rows):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from pathlib import Path
 
 from wsiprep.errors import StoreError
@@ -31,14 +30,17 @@ class OpenFiles:
     """The files of one dataset that were read last, at most ``limit`` of them open.
 
     Any number of threads may read at once. There is no lock: every step on the table is one operation of
-    an ``OrderedDict``, so a fork at any moment finds it whole, and no lock held by a thread that the child
-    has not. A child reads on through the descriptors that it inherits (``preadv`` has no position that
-    processes could share) and closes its own copies. Pickles as an empty table.
+    a ``dict`` of strings, which no other thread can interrupt, so a fork at any moment finds it whole, and no
+    lock held by a thread that the child has not. (Keys that are compared in Python, as paths are, and an
+    ``OrderedDict``, which runs Python between its own steps, end in a crash.) A child reads on through the
+    descriptors that it inherits (``preadv`` has no position that processes could share) and closes its own
+    copies. Pickles as an empty table.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit = limit
-        self._handles: OrderedDict[Path, _Handle] = OrderedDict()
+        # In the order of their last use.
+        self._handles: dict[str, _Handle] = {}
         self._scratch = threading.local()
 
     def __reduce__(self) -> tuple[type[OpenFiles], tuple[int]]:
@@ -79,14 +81,15 @@ class OpenFiles:
         return buffer[:length]
 
     def _handle(self, path: Path) -> _Handle:
-        handle = self._handles.pop(path, None)
+        name = str(path)
+        handle = self._handles.pop(name, None)
         if handle is None:
             handle = _Handle(path)
-        self._handles[path] = handle
+        self._handles[name] = handle
         while len(self._handles) > self.limit:
             try:
-                self._handles.popitem(last=False)
-            except KeyError:  # other threads emptied it meanwhile
+                self._handles.pop(next(iter(self._handles)), None)
+            except (StopIteration, RuntimeError):  # other threads changed it meanwhile, and see to its size
                 break
         return handle
 
