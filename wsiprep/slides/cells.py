@@ -131,10 +131,7 @@ class PatchReader:
             known = planned.get(grid)
             if known is None:
                 known = planned[grid] = _Planned(self._reads(grid))
-                (only,) = known.reads if len(known.reads) == 1 else (None,)
-                size = (grid.width_px, grid.height_px)
-                if only is not None and self._tiles is self.slide and (only.box.width_px, only.box.height_px) == size:
-                    known.patch = only
+                known.patch = self._patch(grid, known.reads)
             known.left += 1
         self._planned = planned
         self._tiles.plan([planned[grid].reads for grid in grids])
@@ -182,6 +179,13 @@ class PatchReader:
             return plane.reads(_plane_box(grid, plane.downsample))
         found = _axes(self.slide, grid, self._dct(grid))
         return () if found is None else (found.source,)
+
+    def _patch(self, grid: PixelGrid, reads: Sequence[LevelRead]) -> LevelRead | None:
+        """The read that gives the pixels of a grid of a plane as they are, or None."""
+        if len(reads) != 1 or self._tiles is not self.slide or self._plane(grid) is None:
+            return None
+        box = reads[0].box
+        return reads[0] if (box.width_px, box.height_px) == (grid.width_px, grid.height_px) else None
 
     def _plane(self, grid: PixelGrid) -> Plane | None:
         n = grid.downsample

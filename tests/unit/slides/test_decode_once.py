@@ -226,3 +226,13 @@ def test_tiles_never_written_are_white_and_cost_nothing(tmp_path: Path) -> None:
                 assert np.array_equal(reader.read(grid), mean_of_blocks(part, side // px))
         assert slide.decoded_tiles(0).tolist() == [i for i, t in enumerate(kept) if t]
         assert slide.tile_counts.decoded == 3 * 12
+
+
+def test_what_is_resampled_is_no_read_though_it_has_its_size(tiled: Path) -> None:
+    """19 pixels made of the 18 of a box are interpolated between 19 of level 0."""
+    grids = [PixelGrid(Box(5, 7, 1, 18), 1, 19), PixelGrid(Box(5, 7, 40, 40), 41, 41)]
+    with TiledTiff(tiled) as slide:
+        expected = [PatchReader(slide).read(grid) for grid in grids]
+        reader = PatchReader(slide)
+        reader.plan(grids)
+        assert all(np.array_equal(reader.read(grid), patch) for grid, patch in zip(grids, expected, strict=True))
