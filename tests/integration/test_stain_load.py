@@ -26,11 +26,22 @@ def built(cohort: CohortFiles, place: Path, method: str, when: str) -> Path:
     return build(DatasetTree(place / "out"), ["-r", recipe, "-m", cohort.manifest, "--set", stain], SLIDES).root
 
 
-@pytest.mark.parametrize("method", ["vahadane", pytest.param("reinhard", marks=pytest.mark.long)])
-def test_loading_normalises_to_the_pixels_that_pack_stores(cohort: CohortFiles, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "fitted", "choice"),
+    [
+        ("vahadane", "vahadane", "fit"),
+        ("macenko", "hematoxylin", "macenko"),
+        pytest.param("reinhard", "reinhard", "fit", marks=pytest.mark.long),
+        pytest.param("hematoxylin", "macenko", "hematoxylin", marks=pytest.mark.long),
+    ],
+)
+def test_loading_normalises_to_the_pixels_that_pack_stores(
+    cohort: CohortFiles, tmp_path: Path, method: str, fitted: str, choice: str
+) -> None:
+    """Also by another method than the one that the dataset was packed with: nothing is packed again for that."""
     packed = Dataset(built(cohort, tmp_path / "pack", method, "pack"))
-    root = built(cohort, tmp_path / "load", method, "load")
-    raw, stained = PatchDataset(root, "all"), PatchDataset(root, "all", stain="fit")
+    root = built(cohort, tmp_path / "load", fitted, "load")
+    raw, stained = PatchDataset(root, "all"), PatchDataset(root, "all", stain=choice)
     places = ("slide_id", "x_lv0", "y_lv0")
     assert [packed.index[name].to_pylist() for name in places] == [raw.dataset.index[n].to_pylist() for n in places]
     assert raw.dataset.index["stain_origin"].null_count == len(raw)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from wsiprep.stain import ColourHistogram, Fit, fit_cohort, fit_or_fallback, see
 from wsiprep.stain.model import OK
 from wsiprep.store.tables import read_parquet
 
+METHODS_TO_CHOOSE = ("vahadane", "macenko", "ramakrishnan", "reinhard")
+"""Methods whose fits lie beside scanned pixels; ``hematoxylin`` draws with Vahadane's."""
+
+_FITTED_AS = {"hematoxylin": "vahadane"}
+
 
 @dataclass(frozen=True, slots=True)
 class Stains:
@@ -28,19 +34,30 @@ class Stains:
         target: the look that all of them get; None where each slide keeps the one that its slice records
             already (an image, planned again without the recipe that says where it lies).
         tree: whose slices those are.
+        others: method -> the same by other methods, for loaders to choose from (``stain.when: load``). Methods
+            by which the target has no stains are left out.
     """
 
     sources: Mapping[str, Fit]
     target: Target | None
     tree: DatasetTree
+    others: Mapping[str, Stains] = field(default_factory=dict)
 
     def of(self, slide_id: str) -> dict[str, Any]:
         """``source`` and ``target`` fit of one slide as plain values, and in ``target_from`` whose look that is.
 
+        With fits for loaders to choose from, the same by method in ``methods``.
+
         Raises:
             StainError: no target is known for it.
         """
-        target = self.target or _recorded(self.tree, slide_id)
+        found = self._of(slide_id, None)
+        if self.others:
+            found["methods"] = {method: stains._of(slide_id, method) for method, stains in self.others.items()}
+        return found
+
+    def _of(self, slide_id: str, method: str | None) -> dict[str, Any]:
+        target = self.target or _recorded(self.tree, slide_id, method)
         if target is None:
             raise StainError(
                 "the target image is not recorded for this slide", got=slide_id,
@@ -95,6 +112,18 @@ def fit_stains(
     """
     if recipe.stain.method == "none":
         return None
+    others: dict[str, Stains] = {}
+    if recipe.stain.when == "load":
+        # Other settings can then be compared without packing again: the pixels are the same for all.
+        for method in (m for m in METHODS_TO_CHOOSE if m != _FITTED_AS.get(recipe.stain.method, recipe.stain.method)):
+            section = recipe.stain.model_copy(update={"method": method, "when": "pack"})
+            with contextlib.suppress(StainError):
+                found = fit_stains(
+                    records, recipe.model_copy(update={"stain": section}), tree, recipe_path=recipe_path, train=train,
+                    slide_ids=slide_ids, keep_image=keep_image,
+                )  # fmt: skip
+                if found is not None:
+                    others[method] = found
     own = {record["slide_id"]: own_fit(record, recipe, tree) for record in records}
     cohort = None if train is None else cohort_fit({i: own[i] for i in train}, recipe, tree)
     if keep_image and recipe.stain.target == "image":
@@ -104,7 +133,7 @@ def fit_stains(
     if cohort is not None:
         own |= {i: replace(cohort, status=f.status, diagnostics=f.diagnostics, white=f.white)
                 for i, f in own.items() if f.status != OK}  # fmt: skip
-    return Stains(own, target, tree)
+    return Stains(own, target, tree, others)
 
 
 def own_fit(record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree) -> Fit:
@@ -160,8 +189,9 @@ def _target(
     )  # fmt: skip
 
 
-def _recorded(tree: DatasetTree, slide_id: str) -> Target | None:
+def _recorded(tree: DatasetTree, slide_id: str, method: str | None) -> Target | None:
     try:
-        return recorded_target(table_metadata(read_parquet(tree.plan_slice(slide_id)))["stain"])
+        stain = table_metadata(read_parquet(tree.plan_slice(slide_id)))["stain"]
+        return recorded_target(stain if method is None else stain["methods"][method])
     except (StoreError, KeyError):
         return None

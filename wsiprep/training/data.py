@@ -48,9 +48,8 @@ class PatchDataset(TorchDataset[Item]):
         augmentation: ``none``, or ``flips``: one of the eight symmetries (four where H != W).
         seed: of crops, flips and stains.
         stain: None gives the pixels as they are stored. On a dataset packed with ``stain.when: load``: ``fit``
-            normalises with the fit beside the pixels, whichever it is; ``vahadane``, ``macenko``, ``reinhard``
-            and so on the same, if the fit is that method's (``hematoxylin`` and ``vahadane`` share theirs);
-            ``augment`` varies the amounts of the slide's own stains.
+            normalises with the recipe's fit; ``vahadane``, ``macenko``, ``reinhard`` and so on with that
+            method's, which lies beside it (``hematoxylin`` and ``vahadane`` share theirs); ``augment`` varies the amounts of the slide's own stains.
 
     Raises:
         StoreError: the folder is no sealed dataset.

@@ -7,9 +7,9 @@ but for pixels that ``sampling.outside_roi: pad`` filled: those are filled after
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import torch
 
 from wsiprep.errors import StainError, UsageError
 from wsiprep.stain import Fit, StainFit, fit_from_dict, normaliser, way_of_own_fits
+from wsiprep.stain.model import TwoStains
 from wsiprep.store import Dataset
 from wsiprep.training.stain import StainAugment
 
@@ -109,17 +110,27 @@ class StainAtLoad:
             value = self.dataset.attributes_of(row).get("stain")
             if value is None:
                 raise StainError("a shard has no stain fit", got=shard, fix=_FIX)
-            fits = fit_from_dict(value["source"]), fit_from_dict(value["target"])
-            self._require_method(fits[0], shard)
+            chosen = self._chosen(value, shard)
+            fits = fit_from_dict(chosen["source"]), fit_from_dict(chosen["target"])
             self._fits[shard] = None if fits[0].origin == "reference" else fits
         return self._fits[shard]
 
-    def _require_method(self, source: Fit, shard: str) -> None:
-        if self.choice == AUGMENT:
-            if not isinstance(source, StainFit):
-                raise StainError("only fits of two stains have amounts to vary", got=f"{source.method} in {shard}")
-        elif self.choice not in (FIT, source.method) and not {self.choice, source.method} <= _SHARE_A_FIT:
+    def _chosen(self, stain: Mapping[str, Any], shard: str) -> Mapping[str, Any]:
+        """The record of the fit to use: the recipe's own, or that of another method beside it."""
+        own, others = str(stain["source"]["method"]), stain.get("methods", {})
+        if self.choice == FIT or self._draws_with(own):
+            return stain
+        found = next((record for method, record in others.items() if self._draws_with(method)), None)
+        if found is None:
             raise StainError(
-                "a shard has the fit of another method", got=f"{source.method} in {shard}", expected=self.choice,
-                fix="take stain='fit', or pack with that method",
+                "a shard has no fit of that method", got=f"{', '.join([own, *others])} in {shard}",
+                expected=self.choice, fix="take stain='fit', or pack with that method and stain.when: load",
             )  # fmt: skip
+        result: Mapping[str, Any] = found
+        return result
+
+    def _draws_with(self, method: str) -> bool:
+        """Whether fits of a method will do for what was chosen."""
+        if self.choice == AUGMENT:
+            return method in get_args(TwoStains)
+        return method == self.choice or {self.choice, method} <= _SHARE_A_FIT
