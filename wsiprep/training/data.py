@@ -49,7 +49,8 @@ class PatchDataset(TorchDataset[Item]):
         seed: of crops, flips and stains.
         stain: None gives the pixels as they are stored. On a dataset packed with ``stain.when: load``: ``fit``
             normalises with the recipe's fit; ``vahadane``, ``macenko``, ``reinhard`` and so on with that
-            method's, which lies beside it (``hematoxylin`` and ``vahadane`` share theirs); ``augment`` varies the amounts of the slide's own stains.
+            method's, which lies beside it (``hematoxylin`` and ``vahadane`` share theirs); ``augment`` varies the
+            amounts of the slide's own stains.
 
     Raises:
         StoreError: the folder is no sealed dataset.
