@@ -5,6 +5,7 @@ Both are single-threaded and give the same bytes for the same pixels. ``zarr_cod
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import imagecodecs
@@ -12,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from wsiprep.errors import UsageError
+from wsiprep.errors import StoreError, UsageError
 
 JPEGXL, JPEG = "wsiprep.jpegxl", "wsiprep.jpeg"
 """Names of the codecs in ``zarr.json``. The package is in them: they are what a reader without it shows."""
 
 Buffer = bytes | bytearray | memoryview
 
+_JPEGXL_EFFORTS = (1, 2)
 _JPEGXL_CONFIGURATION = {"effort": 1, "lossless": True}
 _CHROMA = "4:4:4"
 _library: Any = imagecodecs  # its annotations know bytes, its functions any buffer
@@ -35,13 +37,27 @@ def jpeg_configuration(quality: int) -> dict[str, Any]:
 
 
 def encode_jpegxl(image: npt.NDArray[np.uint8]) -> bytes:
-    """A lossless JPEG XL codestream of uint8 (H, W, 3), with the fast encoder (effort 1).
+    """A lossless JPEG XL codestream of uint8 (H, W, 3), by the fast encoder (effort 1) where it is one.
+
+    The fast encoder of libjxl to 0.11.2 changes pixels of some images and says nothing (its issue 4287). So every
+    stream is decoded and compared, and what comes back otherwise is encoded anew with the next effort.
 
     Raises:
         UsageError: another shape or dtype.
+        StoreError: no effort gives the pixels back.
     """
     image = _rgb(image)
-    return bytes(_library.jpegxl_encode(image, lossless=True, effort=1, numthreads=1))
+    seen = np.empty_like(image)
+    for effort in _JPEGXL_EFFORTS:
+        data = bytes(_library.jpegxl_encode(image, lossless=True, effort=effort, numthreads=1))
+        with contextlib.suppress(ValueError):
+            decode_jpegxl(data, seen)
+            if np.array_equal(seen, image):
+                return data
+    raise StoreError(
+        "JPEG XL does not give the pixels of a patch back", got=f"libjxl {imagecodecs.jpegxl_version()}",
+        expected="a lossless codec", fix="take another store.codec",
+    )  # fmt: skip
 
 
 def decode_jpegxl(data: Buffer, out: npt.NDArray[np.uint8]) -> None:

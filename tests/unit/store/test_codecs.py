@@ -22,9 +22,10 @@ import pytest
 from numcodecs import blosc
 
 from wsiprep.errors import StoreError, UsageError
+from wsiprep.store import image_codecs
 from wsiprep.store.chunk_memory import ChunkMemory
 from wsiprep.store.codecs import ChunkCodec, CodecName, codec_of, crc_bytes
-from wsiprep.store.image_codecs import JPEG, JPEGXL
+from wsiprep.store.image_codecs import JPEG, JPEGXL, decode_jpegxl, encode_jpegxl
 from wsiprep.store.shardfile import ShardFileWriter, read_chunk, read_index
 
 EVERY = list(itertools.product(cases.CODECS, cases.KINDS))
@@ -50,6 +51,39 @@ def test_what_is_packed_comes_back(name: CodecName, kind: str, height: int, widt
         assert not np.shares_memory(packed.values, array)
     else:
         assert packed.values is array
+
+
+class _Careless:
+    """imagecodecs whose encoder changes a pixel, or breaks the stream, at the first efforts."""
+
+    def __init__(self, efforts: Iterable[int], *, broken: bool) -> None:
+        self.efforts, self.broken, self.tried = set(efforts), broken, list[int]()
+
+    def jpegxl_encode(self, image: Any, *, effort: int, **options: Any) -> bytes:
+        self.tried.append(effort)
+        if effort in self.efforts:
+            image = image.copy()
+            image[0, 0, 0] ^= 1
+        data = bytes(imagecodecs.jpegxl_encode(image, effort=2, **options))
+        return data[:-9] if self.broken and effort in self.efforts else data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(imagecodecs, name)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_jpegxl_is_compared_with_its_pixels(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    """libjxl's fast encoder is not lossless for every image (its issue 4287)."""
+    image = cases.texture(20, 31, 1)
+    careless = _Careless([1], broken=broken)
+    monkeypatch.setattr(image_codecs, "_library", careless)
+    out = np.empty_like(image)
+    decode_jpegxl(encode_jpegxl(image), out)
+    assert careless.tried == [1, 2]
+    assert np.array_equal(out, image)
+    monkeypatch.setattr(image_codecs, "_library", _Careless([1, 2], broken=broken))
+    with pytest.raises(StoreError, match=r"does not give the pixels of a patch back[\s\S]*libjxl"):
+        encode_jpegxl(image)
 
 
 @pytest.mark.parametrize(("name", "kind"), EVERY)
