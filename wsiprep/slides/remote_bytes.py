@@ -201,7 +201,7 @@ class RemoteBytes:
 
     def _fetch_ahead(self, block: int) -> None:
         """Start the blocks after this one, when it is read for the first time."""
-        if block == self._latest:
+        if block == self._latest or not AHEAD_BLOCKS:
             return
         with self._lock:
             if self._closed or block >= self._blocks.count:
