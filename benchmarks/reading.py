@@ -94,7 +94,7 @@ class Reading:
         # Corners of tiles of the level at hand, in the middle.
         step = PATCH_PX * case.level
         x, y = (
-            max(0, side - n * case.length_lv0) // 2 // step * step + case.offset_lv0
+            max(0, side - n * case.length_lv0 - case.offset_lv0) // 2 // step * step + case.offset_lv0
             for n, side in ((columns, size.width_px), (rows, size.height_px))
         )
         side = case.length_lv0
@@ -171,6 +171,11 @@ def main() -> None:
 
 def compare(path: Path, name: str, options: argparse.Namespace) -> list[Measure]:
     case = CASES[name]
+    with TiledTiff(path) as slide:
+        least = case.offset_lv0 + case.length_lv0
+        if min(slide.info.size.width_px, slide.info.size.height_px) < least:
+            print(f"{path.name}, {name}: smaller than a patch")
+            return []
     reading = Reading(path, case)
     checked = reading.checked()
     contestants = [

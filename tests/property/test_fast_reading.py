@@ -16,7 +16,7 @@ from planes import plain_area_mean, planned_tiles
 from slide_files import Writing, mean_of_blocks, texture, write_pyramid
 
 from wsiprep.geometry import Box, PixelGrid
-from wsiprep.slides import PatchReader, block_mean, cells
+from wsiprep.slides import PatchReader, block_mean, resampled
 from wsiprep.slides.area_sums import AreaSums, can_sum
 from wsiprep.slides.block_mean import summed_mean
 from wsiprep.slides.protocol import LevelRead
@@ -162,11 +162,11 @@ def test_a_reduced_box_is_the_crop_of_the_reduced_level(
 @given(grids())
 def test_resampling_in_chunks_and_blocks_is_the_plain_way(paths: dict[str, Path], grid: PixelGrid) -> None:
     with TiledTiff(paths["tiles of 48"]) as slide:
-        expected = cells._resampled(slide, grid, 7)
+        expected = resampled.resampled(slide, grid, 7)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cells, "can_sum", lambda rows, columns: False)
-            assert np.array_equal(cells._resampled(slide, grid, 7), expected)
+            patch.setattr(resampled, "can_sum", lambda rows, columns: False)
+            assert np.array_equal(resampled.resampled(slide, grid, 7), expected)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cells, "_CHUNK_PX", 11)
-            patch.setattr(cells, "_BLOCK_SIDE_PX", 13)
-            assert np.array_equal(cells._resampled(slide, grid, 7), expected)
+            patch.setattr(resampled, "_CHUNK_PX", 11)
+            patch.setattr(resampled, "_BLOCK_SIDE_PX", 13)
+            assert np.array_equal(resampled.resampled(slide, grid, 7), expected)

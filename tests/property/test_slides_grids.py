@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from slide_files import Writing, texture, write_pyramid
 
 from wsiprep.geometry import Box, PixelGrid
-from wsiprep.slides import PatchReader, Plane, Slide, cells, open_slide, read_grid, sources_of
+from wsiprep.slides import PatchReader, Plane, Slide, open_slide, read_grid, resampled, sources_of
 
 WIDTH, HEIGHT = 47, 39
 IMAGE = texture(WIDTH, HEIGHT, seed=8)
@@ -95,11 +95,11 @@ def test_any_grid_is_the_mean_of_exact_fractions(slide: Slide, grid: PixelGrid) 
 
 @given(st.data(), grids())
 def test_blocks_and_chunks_leave_no_trace(slide: Slide, data: st.DataObject, grid: PixelGrid) -> None:
-    whole = cells._resampled(slide, grid, FILL)
+    whole = resampled.resampled(slide, grid, FILL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells, "_CHUNK_PX", data.draw(st.integers(1, 9)))
-        patch.setattr(cells, "_BLOCK_SIDE_PX", data.draw(st.integers(1, 9)))
-        assert np.array_equal(cells._resampled(slide, grid, FILL), whole)
+        patch.setattr(resampled, "_CHUNK_PX", data.draw(st.integers(1, 9)))
+        patch.setattr(resampled, "_BLOCK_SIDE_PX", data.draw(st.integers(1, 9)))
+        assert np.array_equal(resampled.resampled(slide, grid, FILL), whole)
 
 
 @given(st.data(), st.integers(1, 7), st.integers(1, 7))
@@ -110,8 +110,8 @@ def test_a_part_of_a_patch_is_a_patch(slide: Slide, data: st.DataObject, step_lv
     grid = PixelGrid(Box(x, y, columns * step_lv0, rows * step_lv0), columns * step_px, rows * step_px)
     left, top = data.draw(st.integers(0, columns - 1)), data.draw(st.integers(0, rows - 1))
     part = PixelGrid(Box(x + left * step_lv0, y + top * step_lv0, step_lv0, step_lv0), step_px, step_px)
-    got = cells._resampled(slide, part, FILL)
-    whole = cells._resampled(slide, grid, FILL)
+    got = resampled.resampled(slide, part, FILL)
+    whole = resampled.resampled(slide, grid, FILL)
     assert np.array_equal(got, whole[top * step_px : (top + 1) * step_px, left * step_px : (left + 1) * step_px])
 
 

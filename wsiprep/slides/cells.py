@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
 
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, PixelGrid, Size
-from wsiprep.slides.area_sums import AreaSums, can_sum
 from wsiprep.slides.plane import MAX_DOWNSAMPLE, Decode, Pixels, Plane, dct_factor
 from wsiprep.slides.protocol import RGB, LevelRead, Slide, TileCounts, TileSlide
-from wsiprep.slides.resample import AreaAxis, Axis, accumulator, add_weighted, axis_of, rounded_mean
+from wsiprep.slides.resampled import axes_of, resampled
 
 MAX_GRID_PX = 2**29
 """Pixels of one patch that are allocated (1.6 GB)."""
@@ -23,10 +18,6 @@ MAX_GRID_PX = 2**29
 LEAST_DCT_SCALE = 3
 """Reduced pixels per pixel of a grid that cuts them: with 1 to 1.5 it is 31 to 43 dB to the exact mean (three slides,
 scales 2.06 to 16.5), with 2 from 39 on, with 3 from 43 on."""
-
-_MAX_SUM = 2**62
-_CHUNK_PX = 1024
-_BLOCK_SIDE_PX = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +73,8 @@ class PatchReader:
     its part on the slide. (On an aligned grid, partial pixels of the plane's border count as inside, whatever
     their centre: there ``Plane.read_padded`` decides.)
 
-    Memory stays bounded whatever the box is: the source is read in blocks of about 2048 x 2048 px. Thread-safe.
+    Memory stays bounded whatever the box is: the source is read in blocks of 2048 x 2048 to 4096 x 4096 px, for which
+    a thread holds at most 150 MB beside the patch and the tiles that the slide keeps. Thread-safe.
 
     Args:
         slide: an open slide.
@@ -169,7 +161,7 @@ class PatchReader:
     def _read(self, grid: PixelGrid, fill: int) -> RGB:
         plane = self._plane(grid)
         if plane is None:
-            return _resampled(self.slide, grid, fill, self._dct(grid))
+            return resampled(self.slide, grid, fill, self._dct(grid))
         return plane.read_padded(_plane_box(grid, plane.downsample), fill)
 
     def _reads(self, grid: PixelGrid) -> Sequence[LevelRead]:
@@ -177,7 +169,7 @@ class PatchReader:
         plane = self._plane(grid)
         if plane is not None:
             return plane.reads(_plane_box(grid, plane.downsample))
-        found = _axes(self.slide, grid, self._dct(grid))
+        found = axes_of(self.slide, grid, self._dct(grid))
         return () if found is None else (found.source,)
 
     def _patch(self, grid: PixelGrid, reads: Sequence[LevelRead]) -> LevelRead | None:
@@ -236,90 +228,3 @@ def read_grid(
 def sources_of(slide: Slide, grid: PixelGrid, *, pixels: Pixels = "stored", decode: Decode = "exact") -> PixelSource:
     """Where ``read_grid`` takes the pixels from."""
     return PatchReader(slide, pixels, decode).source_of(grid)
-
-
-class _Axes(NamedTuple):
-    """A grid on the slide: its pixels [top, bottom) x [left, right) are there, made of ``source``."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-    rows: Axis
-    columns: Axis
-    source: LevelRead
-
-
-def _axes(slide: Slide, grid: PixelGrid, dct: int) -> _Axes | None:
-    """None where no pixel of the grid is on the slide.
-
-    Args:
-        dct: level 0 is read at 1 / dct of its sides.
-    """
-    box, size = grid.box_lv0, slide.info.size
-    left, right, columns = axis_of(box.x, box.width_px, grid.width_px, size.width_px, dct)
-    top, bottom, rows = axis_of(box.y, box.height_px, grid.height_px, size.height_px, dct)
-    if left >= right or top >= bottom:
-        return None
-    x, x_end = columns.source(0, right - left)
-    y, y_end = rows.source(0, bottom - top)
-    return _Axes(top, bottom, left, right, rows, columns, LevelRead(0, Box(x, y, x_end - x, y_end - y), dct, dct))
-
-
-def _resampled(slide: Slide, grid: PixelGrid, fill: int, dct: int = 1) -> RGB:
-    image = np.full((grid.height_px, grid.width_px, 3), fill, np.uint8)
-    found = _axes(slide, grid, dct)
-    if found is None:
-        return image
-    top, bottom, left, right, rows, columns, _ = found
-    if 256 * int(rows.totals.max()) * int(columns.totals.max()) > _MAX_SUM:
-        box = grid.box_lv0
-        raise UsageError("the box is too large to average exactly", got=f"{box.width_px} x {box.height_px} px")
-    inner = image[top:bottom, left:right]
-    for y in range(0, bottom - top, _CHUNK_PX):
-        for x in range(0, right - left, _CHUNK_PX):
-            part = inner[y : y + _CHUNK_PX, x : x + _CHUNK_PX]
-            part[...] = _chunk(slide, rows, columns, Box(x, y, part.shape[1], part.shape[0]), dct)
-    return image
-
-
-def _chunk(slide: Slide, rows: Axis, columns: Axis, part: Box, dct: int) -> RGB:
-    """A piece of the patch, from source blocks that are each read once."""
-    left, right = columns.source(part.x, part.x_end)
-    top, bottom = rows.source(part.y, part.y_end)
-    tile = slide.info.levels[0].tile
-    blocks = _blocks(Box(left, top, right - left, bottom - top), tile and tile.reduced(dct))
-    if isinstance(rows, AreaAxis) and isinstance(columns, AreaAxis) and can_sum(rows, columns):
-        fast = AreaSums(rows, columns, part)
-        for block in blocks:
-            fast.add(_source_pixels(slide, block, dct), block)
-        return fast.mean()
-    sums = accumulator(rows, columns, part.height_px, part.width_px)
-    for block in blocks:
-        add_weighted(
-            sums,
-            _source_pixels(slide, block, dct),
-            rows.taps(part.y, part.y_end, block.y, block.y_end),
-            columns.taps(part.x, part.x_end, block.x, block.x_end),
-            (part.y, part.x),
-        )
-    return rounded_mean(sums, rows.totals[part.y : part.y_end], columns.totals[part.x : part.x_end])
-
-
-def _source_pixels(slide: Slide, block: Box, dct: int) -> RGB:
-    if dct > 1 and isinstance(slide, TileSlide):
-        return slide.read_reduced(LevelRead(0, block, dct, dct))
-    return slide.read_level(0, block)
-
-
-def _blocks(box: Box, tile: Size | None) -> Iterator[Box]:
-    """The box cut along a fixed grid of whole tiles, unless it is small enough as it is."""
-    if max(box.width_px, box.height_px) <= 2 * _BLOCK_SIDE_PX:
-        yield box
-        return
-    step_x, step_y = (
-        math.ceil(_BLOCK_SIDE_PX / side) * side for side in ((tile.width_px, tile.height_px) if tile else (1, 1))
-    )
-    for y in range(box.y - box.y % step_y, box.y_end, step_y):
-        for x in range(box.x - box.x % step_x, box.x_end, step_x):
-            yield Box(x, y, step_x, step_y).intersection(box)

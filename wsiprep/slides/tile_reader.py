@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from wsiprep.errors import UsageError
-from wsiprep.geometry import Box, Size
+from wsiprep.geometry import Size
 from wsiprep.slides.block_mean import block_mean
 from wsiprep.slides.byte_source import Ranges
 from wsiprep.slides.damage import DECODER_ERRORS
@@ -25,40 +25,7 @@ from wsiprep.slides.protocol import RGB, DamagedRegionError, LevelRead, TileCoun
 from wsiprep.slides.tiff_tables import TileTable
 from wsiprep.slides.tile_cache import CachedTile, TileCache
 from wsiprep.slides.tile_plan import TilePlan, TileRange
-
-BACKGROUND = 255
-
-_Part = tuple[RGB, tuple[slice, slice]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tiling:
-    """The tiles of a level, as stored or each reduced.
-
-    Attributes:
-        kind: number among the tilings of the slide, for the cache.
-        stored: size of the level without padding.
-        size: the same, reduced.
-        tile: of a reduced tile.
-        columns: tiles in a row.
-        written: for each tile whether it is in the file.
-        jpeg: decoder of its JPEG tiles, None for other codecs.
-    """
-
-    kind: int
-    level: int
-    factor: int
-    dct: int
-    stored: Size
-    size: Size
-    tile: Size
-    columns: int
-    written: bytes
-    table: TileTable
-    jpeg: JpegTiles | None
-
-    def range(self, box: Box) -> TileRange:
-        return TileRange.under(box, self.tile, self.columns)
+from wsiprep.slides.tiling import Part, Tiling, cut
 
 
 class TileReader:
@@ -83,8 +50,8 @@ class TileReader:
         self._tables, self._sizes, self._fetch, self._path = tables, sizes, fetch, path
         self._cache = TileCache(cache_bytes)
         self._cache_bytes, self._plan_bytes = cache_bytes, plan_bytes
-        self._tilings: list[_Tiling] = []
-        self._tiling_of: dict[tuple[int, int, int], _Tiling] = {}
+        self._tilings: list[Tiling] = []
+        self._tiling_of: dict[tuple[int, int, int], Tiling] = {}
         self._decoded = [bytearray(len(table.counts)) for table in tables]
         self._lock = threading.Lock()
 
@@ -147,18 +114,18 @@ class TileReader:
             tiling = self._tiling(read.level, read.factor, read.dct)
             yield tiling.kind, tiling.range(read.box)
 
-    def _tiling(self, level: int, factor: int, dct: int) -> _Tiling:
+    def _tiling(self, level: int, factor: int, dct: int) -> Tiling:
         found = self._tiling_of.get((level, factor, dct))
         if found is None:
             with self._lock:
                 found = self._tiling_of.get((level, factor, dct)) or self._new_tiling(level, factor, dct)
         return found
 
-    def _new_tiling(self, level: int, factor: int, dct: int) -> _Tiling:
+    def _new_tiling(self, level: int, factor: int, dct: int) -> Tiling:
         if not self.can_reduce(level, factor, dct):
             raise UsageError("tiles cannot be reduced like this", got=(level, factor, dct), file=self._path)
         table, size = self._tables[level], self._sizes[level]
-        made = _Tiling(
+        made = Tiling(
             kind=len(self._tilings),
             level=level,
             factor=factor,
@@ -185,7 +152,7 @@ class TileReader:
         if not read.box.within(tiling.size):
             raise UsageError("the box reaches over the border of the level", got=read, expected=tiling.size)
         image = np.empty((read.box.height_px, read.box.width_px, 3), np.uint8) if out is None else out
-        indices, parts = _cut(tiling, read.box, image)
+        indices, parts = cut(tiling, read.box, image)
         if not indices:
             return image
         own, others = self._cache.claim(tiling.kind, indices)
@@ -206,7 +173,7 @@ class TileReader:
         return image
 
     def _read_own(
-        self, tiling: _Tiling, indices: Sequence[int], parts: Sequence[_Part],
+        self, tiling: Tiling, indices: Sequence[int], parts: Sequence[Part],
         own: Sequence[tuple[int, CachedTile | None]], held: list[CachedTile],
     ) -> None:  # fmt: skip
         """Decode the tiles that nobody else does; those that others may want are published and added to ``held``."""
@@ -243,7 +210,7 @@ class TileReader:
                     was.decoded + decoded, was.redecoded + again, was.fetched_bytes + fetched, was.probed
                 )
 
-    def _decode(self, tiling: _Tiling, index: int, memory: RGB | None) -> tuple[RGB, int]:
+    def _decode(self, tiling: Tiling, index: int, memory: RGB | None) -> tuple[RGB, int]:
         """A tile, decoded and reduced, and the number of its stored bytes.
 
         Args:
@@ -272,7 +239,7 @@ class TileReader:
             ) from error
         return tile if factor == dct else self._mean(tiling, index, tile), len(data)
 
-    def _mean(self, tiling: _Tiling, index: int, tile: RGB) -> RGB:
+    def _mean(self, tiling: Tiling, index: int, tile: RGB) -> RGB:
         """The mean of a tile, at the border of the slide that of its part within; its memory is free then."""
         row, column = divmod(index, tiling.columns)
         dct, stored = tiling.dct, tiling.table.tile
@@ -281,34 +248,3 @@ class TileReader:
         mean = block_mean(tile[:height, :width], tiling.factor // dct)
         self._cache.give_back(tile)
         return mean
-
-
-def _cut(tiling: _Tiling, box: Box, image: RGB) -> tuple[list[int], list[_Part]]:
-    """The written tiles under a box, with the part of the image that each fills and where it is found in the tile.
-
-    What lies under tiles that were never written is filled here.
-    """
-    columns, written = tiling.columns, tiling.written
-    across = _spans(box.x, box.width_px, tiling.tile.width_px)
-    indices: list[int] = []
-    parts: list[_Part] = []
-    for row, y, inside_y in _spans(box.y, box.height_px, tiling.tile.height_px):
-        first = row * columns
-        for column, x, inside_x in across:
-            if written[first + column]:
-                indices.append(first + column)
-                parts.append((image[y, x], (inside_y, inside_x)))
-            else:
-                image[y, x] = BACKGROUND
-    return indices, parts
-
-
-def _spans(start: int, length: int, tile: int) -> list[tuple[int, slice, slice]]:
-    """Along one axis: each tile under the box, its place in the box, and its part that lies there."""
-    spans, at = [], 0
-    while at < length:
-        number, inside = divmod(start + at, tile)
-        step = min(tile - inside, length - at)
-        spans.append((number, slice(at, at + step), slice(inside, inside + step)))
-        at += step
-    return spans

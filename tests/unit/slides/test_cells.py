@@ -11,7 +11,7 @@ from slide_files import Writing, texture, write_pyramid
 
 from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, PixelGrid
-from wsiprep.slides import PatchReader, PixelSource, cells, open_slide, read_grid, sources_of
+from wsiprep.slides import PatchReader, PixelSource, open_slide, read_grid, resampled, sources_of
 from wsiprep.slides.tiff import TiledTiff
 
 
@@ -40,7 +40,7 @@ def test_large_boxes_are_read_in_blocks_each_once(
     expected = read_grid(slide, grid)
     assert len(slide.boxes) == 1
     slide.boxes.clear()
-    monkeypatch.setattr(cells, "_BLOCK_SIDE_PX", 100)
+    monkeypatch.setattr(resampled, "_BLOCK_SIDE_PX", 100)
     assert np.array_equal(read_grid(slide, grid), expected)
     assert max(box.area_px for box in slide.boxes) <= 144 * 144
     assert sum(box.area_px for box in slide.boxes) == 900 * 700
