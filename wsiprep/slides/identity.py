@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,13 +29,16 @@ def is_url(path: str | Path) -> bool:
     return "://" in str(path)
 
 
-def slide_identity(path: str | Path) -> str:
+def slide_identity(path: str | Path, tables: Sequence[bytes] | None = None) -> str:
     """sha256 (hexadecimal) over the file's size, its first and last 64 KiB and its TIFF tile tables.
 
     The tables (offsets and byte counts of every tile and strip of every page) change with any
     re-encoding of any tile; files that are no TIFF are known by size and both ends alone. MIRAX and
     VMS slides are known also by the names and sizes of their data files; a DICOM slide by size and both
     ends of every instance of its series in the folder, whichever of them is named.
+
+    Args:
+        tables: ``page_tables`` of the file, where it has been parsed already.
 
     Raises:
         SlideError: the file is missing or cannot be read.
@@ -56,20 +59,20 @@ def slide_identity(path: str | Path) -> str:
         if series:
             return _of_series(series)
         with place.open("rb") as local:
-            return _fingerprint(local, place)
+            return _fingerprint(local, place, tables)
     except OSError as error:
         raise SlideError("the slide cannot be read", got=error.strerror or str(error), file=path) from error
 
 
-def handle_identity(handle: BinaryIO) -> str:
+def handle_identity(handle: BinaryIO, tables: Sequence[bytes] | None = None) -> str:
     """``slide_identity`` of a slide that is one file, which is open."""
-    return _fingerprint(handle, None)
+    return _fingerprint(handle, None, tables)
 
 
-def _fingerprint(handle: BinaryIO, path: Path | None) -> str:
+def _fingerprint(handle: BinaryIO, path: Path | None, tables: Sequence[bytes] | None) -> str:
     digest = hashlib.sha256()
     _add_ends(digest, handle)
-    for table in _tables(handle):
+    for table in _tables(handle) if tables is None else tables:
         digest.update(table)
     if path is not None:
         for part in mirax_parts(path) or vms_parts(path):
@@ -94,16 +97,23 @@ def _add_ends(digest: hashlib._Hash, handle: BinaryIO) -> None:
     digest.update(handle.read(END_BYTES))
 
 
-def _tables(handle: BinaryIO) -> Iterator[bytes]:
+def _tables(handle: BinaryIO) -> Sequence[bytes]:
     try:
         check_chain(handle, "")
         handle.seek(0)
         with tifffile.TiffFile(handle) as tif:
-            tables = [_page_table(page) for page in all_pages(tif)]
+            return page_tables(tif)
     except (SlideError, *TIFF_PARSE_ERRORS):
         # Not a TIFF, or one whose header is damaged: size and both ends have to do.
-        return
-    yield from tables
+        return ()
+
+
+def page_tables(tif: Any) -> Sequence[bytes]:
+    """The tile tables of every page, for the identity; none where one of them is damaged."""
+    try:
+        return tuple(_page_table(page) for page in all_pages(tif))
+    except (SlideError, *TIFF_PARSE_ERRORS):
+        return ()
 
 
 def _page_table(page: Any) -> bytes:

@@ -91,19 +91,19 @@ class TiledTiff(OpenedSlide):
             backend="tiff",
             vendor=header.vendor,
             objective_power=header.objective_power,
-            identity=self._identity(),
+            identity=self._identity(header.page_tables),
             compression=header.tables[0].pixels.name,
             backend_note="",
             properties=allowed(header.properties),
             icc_digest=icc_digest(header.icc),
         )
 
-    def _identity(self) -> str:
+    def _identity(self, page_tables: Sequence[bytes] | None) -> str:
         """That of the path; of a URL with the bytes that the header took already."""
         if not self._source.is_remote:
-            return slide_identity(self._path)
+            return slide_identity(self._path, page_tables)
         with self._source.open() as handle:
-            return handle_identity(handle)
+            return handle_identity(handle, page_tables)
 
     def icc_profile(self) -> bytes | None:
         """The ICC profile of the first page, None where there is none."""

@@ -9,6 +9,7 @@ what libvips marks so although it is a level has level 0's shape), and elsewhere
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,7 @@ from wsiprep.errors import SlideError
 from wsiprep.geometry import Size, level_factors
 from wsiprep.guards.tiff_chain import check_chain
 from wsiprep.slides.byte_source import ByteSource, byte_source
-from wsiprep.slides.identity import TIFF_PARSE_ERRORS
+from wsiprep.slides.identity import TIFF_PARSE_ERRORS, page_tables
 from wsiprep.slides.metadata import aperio_field, believable_spacing, number, resolution_spacing
 from wsiprep.slides.ndpi import ndpi_header
 from wsiprep.slides.ome import check_plain_colour
@@ -75,7 +76,7 @@ def read_header(path: Path | str, source: ByteSource | None = None) -> TiffHeade
 def _parsed(handle: BinaryIO, file_bytes: int, path: Path | str) -> TiffHeader:
     try:
         with tifffile.TiffFile(handle) as tif:
-            return _header(tif, file_bytes, path)
+            return replace(_header(tif, file_bytes, path), page_tables=page_tables(tif))
     except TIFF_PARSE_ERRORS as error:
         raise BackendRefusalError(
             "tifffile cannot read it", got=f"{type(error).__name__}: {error}", file=path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,11 @@ class TileTable:
 
 @dataclass(frozen=True, slots=True)
 class TiffHeader:
-    """What the plain TIFF reader needs to know of a file."""
+    """What the plain TIFF reader needs to know of a file.
+
+    Attributes:
+        page_tables: of all its pages, for ``identity.slide_identity``; None where they were not read.
+    """
 
     tables: tuple[TileTable, ...]
     levels: tuple[Level, ...]
@@ -69,3 +73,4 @@ class TiffHeader:
     objective_power: float | None
     properties: Mapping[str, object]
     icc: bytes | None
+    page_tables: Sequence[bytes] | None = None

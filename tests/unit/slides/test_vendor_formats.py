@@ -241,15 +241,15 @@ TIFFSLIDE_READS = (
 
 
 @pytest.mark.filterwarnings("ignore:.*metadata parsing")
-def test_a_url_gives_the_same_pixels_or_a_message(case: str, good: Good) -> None:
+def test_tiffslide_gives_the_same_pixels_of_a_url_or_a_message(case: str, good: Good) -> None:
     """tiffslide puts the tiles of BIF and Trestle side by side and shows YCbCr as red, green and blue."""
     made, _ = good(case)
     if case not in TIFFSLIDE_READS:
         with pytest.raises(SlideError) as caught:
-            open_slide(made.path.as_uri())
+            open_slide(made.path.as_uri(), "tiffslide")
         assert caught.value.exit_code == 65
         return
-    with open_slide(made.path.as_uri()) as slide:
+    with open_slide(made.path.as_uri(), "tiffslide") as slide:
         assert slide.info.backend == "tiffslide"
         for level in slide.info.levels:
             plane = made.planes[(1, 2, 4).index(level.factor) if len(made.planes) == 3 else level.index]
