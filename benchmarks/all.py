@@ -60,6 +60,7 @@ ENTRIES = (
     Entry("jpeg2000", needs=("jpeg2000",)),
     Entry("ndpi"),
     Entry("striped"),
+    Entry("remote", needs=("slide",)),
     Entry("stain_apply"),
     Entry("stain_peers"),
     Entry("loading", needs=("slide",)),

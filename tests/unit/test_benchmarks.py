@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPTS = ("pack_floor", "peers_tile", "workers", "tumour_cells", "growth", "dag", "huge_slide")
+SCRIPTS = ("pack_floor", "peers_tile", "workers", "tumour_cells", "growth", "dag", "huge_slide", "remote")
 """Those of this file; the others' tests stand with what they measure."""
 
 
