@@ -65,7 +65,8 @@ def normalise(rgb: Rgb, source: StainFit, target: StainFit, method: str | None =
         for channel in range(3):
             density = mixing[channel, 0] * amounts[0] + mixing[channel, 1] * amounts[1]
             light = source.white[channel] * np.exp(-density)
-            out[:, channel] = np.where(glass, block[:, channel], light.astype(np.uint8))
+            # A stain that adds light (a negative entry) can make it brighter than 8 bits hold.
+            out[:, channel] = np.where(glass, block[:, channel], np.minimum(light, 255).astype(np.uint8))
     return result.reshape(rgb.shape)
 
 

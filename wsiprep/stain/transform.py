@@ -19,7 +19,7 @@ from functools import partial
 from typing import Literal, cast, get_args
 
 from wsiprep.errors import UsageError
-from wsiprep.stain.factors import Planes, factors
+from wsiprep.stain.exponents import Planes, exponents
 from wsiprep.stain.model import Fit, Moments, ReinhardFit, StainFit, TwoStains
 from wsiprep.stain.moments import LabShift
 from wsiprep.stain.normalise import Rgb, normalise, require_rgb
@@ -133,7 +133,7 @@ def _made(source: Fit, target: Fit, method: str, wanted: str, asked: str) -> Nor
 
 
 def _two_stains(source: StainFit, target: StainFit, method: str, wanted: str) -> tuple[Way, Callable[[Rgb], Rgb]]:
-    tables = factors(source, target, method)
+    tables = exponents(source, target, method)
     if tables is None:
         return _plain(partial(normalise, source=source, target=target, method=method), wanted)
     if wanted != "fused":

@@ -16,7 +16,7 @@ import pytest
 
 from wsiprep.errors import UsageError
 from wsiprep.stain import REFERENCE, ReinhardFit, StainFit, fit, histogram, normalise, normaliser, way_of_own_fits
-from wsiprep.stain.factors import factors
+from wsiprep.stain.exponents import exponents
 from wsiprep.stain.table import Table
 from wsiprep.stain.transform import FUSED_FROM_PX, TABLE_FROM_PX
 
@@ -44,7 +44,9 @@ SOURCES = {
     "usual": two_stains([[0.6, 0.7, 0.38], [0.2, 0.9, 0.38]], [1.5, 1.0]),
     "measured white": two_stains([[0.6, 0.7, 0.38], [0.2, 0.9, 0.38]], [1.5, 1.0], white=(240.5, 231.0, 236.0)),
     "close together": two_stains([[0.55, 0.72, 0.42], [0.46, 0.77, 0.44]], [0.7, 2.2]),
-    "apart and repelling": two_stains([[1.0, 0.0, 0.05], [-0.04, 1.0, 0.0]], [1.0, 1.3]),
+    "adding light": two_stains([[0.6, 0.75, 0.2], [-0.04, 0.9, 0.4]], [1.5, 0.8]),
+    "apart": two_stains([[1.0, 0.0, 0.0], [0.0, 1.0, 0.3]], [1.0, 1.3]),
+    "repelling": two_stains([[1.0, 0.0, 0.05], [-0.2, 1.0, 0.0]], [1.0, 1.3]),
 }
 
 
@@ -54,16 +56,21 @@ def colours(stride):
     return np.stack([codes & 255, codes >> 8 & 255, codes >> 16], axis=1).astype(np.uint8)[None]
 
 
-def one_level_at_most(source, method, rgb):
-    """The ways agree to the bit, and with the definition but for the truncation of whole numbers."""
-    expected = normalise(rgb, source, TARGET, method)
-    plain, fused, table = (normaliser(source, TARGET, method=method, way=way)(rgb) for way in WAYS)
+def one_level_at_most(source, method, rgb, target=TARGET):
+    """The ways agree to the bit, and with the definition but for values that truncation puts on either side."""
+    expected = normalise(rgb, source, target, method)
+    plain, fused, table = (normaliser(source, target, method=method, way=way)(rgb) for way in WAYS)
     assert np.array_equal(plain, fused)
     assert np.array_equal(plain, table)
-    differing = plain != expected
-    assert np.abs(plain.astype(int) - expected)[differing].max(initial=0) <= 1
-    assert differing.mean() < 1e-5
+    assert_near(plain, expected)
     assert not np.array_equal(plain, rgb)
+
+
+def assert_near(found, expected):
+    """Within one level, and 98 of 100 values are equal: 0.04 level of rounding moves so few over a whole number."""
+    differing = found != expected
+    assert np.abs(found.astype(int) - expected)[differing].max(initial=0) <= 1
+    assert differing.mean() < 0.02
 
 
 @pytest.mark.parametrize("method", TWO_STAINS)
@@ -87,7 +94,7 @@ def test_a_picture_with_its_own_fit(histo, method, way):
     source = fit(histogram(histo), "vahadane", 1000)
     found = normaliser(source, TARGET, method=method, way=way)
     assert found.way == found.asked == way
-    assert np.array_equal(found(histo), normalise(histo, source, TARGET, method))
+    assert_near(found(histo), normalise(histo, source, TARGET, method))
 
 
 def test_stains_of_the_slide_itself_change_nothing_that_shows(histo):
@@ -105,8 +112,7 @@ def test_ramakrishnan_projects_without_a_penalty():
     light = 255 * np.exp(-(amounts * TARGET.max_concentrations / source.max_concentrations) @ TARGET.matrix)
     expected = np.where(amounts.sum(axis=1, keepdims=True) > 0, light.astype(np.uint8), rgb.reshape(-1, 3))
     found = normaliser(source, TARGET, method="ramakrishnan")(rgb).reshape(-1, 3)
-    assert np.abs(found.astype(int) - expected).max() <= 1
-    assert np.mean(found != expected) < 1e-3
+    assert_near(found, expected)
 
 
 def drawn(source, amounts):
@@ -168,12 +174,33 @@ def test_reinhard_leaves_glass():
 def test_what_has_no_kernel_is_computed_plainly_and_says_so(histo):
     found = normaliser(moments(histo), moments(histo), method="reinhard", way="fused")
     assert (found.way, found.asked) == ("plain", "fused")
-    close = two_stains([[0.6, 0.7, 0.38], [0.602, 0.7, 0.38]], [1.0, 1.0])
-    assert factors(close, TARGET, "vahadane") is None
-    for way, used in (("fused", "plain"), ("plain", "plain"), ("table", "table")):
-        found = normaliser(close, TARGET, method="vahadane", way=way)
-        assert found.way == used
-        assert np.array_equal(found(histo), normalise(histo, close, TARGET))
+    scaled = two_stains([[0.6, 0.7, 0.38], [0.2, 0.9, 0.38]], [0.002, 1.0])
+    close = two_stains([[0.6, 0.7, 0.38], [0.603, 0.7, 0.38]], [0.01, 1.0])
+    for source in (SOURCES["repelling"], scaled, close):
+        assert exponents(source, TARGET, "vahadane") is None
+        for way, used in (("fused", "plain"), ("plain", "plain"), ("table", "table")):
+            found = normaliser(source, TARGET, method="vahadane", way=way)
+            assert found.way == used
+            assert np.array_equal(found(histo), normalise(histo, source, TARGET))
+
+
+@pytest.mark.parametrize("source", ["usual", "measured white", "adding light"])
+def test_a_target_that_adds_light_makes_nothing_brighter_than_white(source):
+    target = two_stains([[0.6, 0.75, 0.2], [-0.05, 0.9, 0.4]], [1.5, 3.0])
+    assert exponents(SOURCES[source], target, "macenko").flipped.any()
+    one_level_at_most(SOURCES[source], "macenko", colours(97), target)
+    eosin = drawn(SOURCES["usual"], [[0.0, a] for a in (0.5, 1.0, 1.4)])
+    assert (normaliser(SOURCES["usual"], target, method="macenko")(eosin)[..., 0] == 255).all()
+
+
+def test_colours_on_the_border_of_no_stain_are_on_the_side_of_the_definition():
+    levels = np.stack(np.meshgrid(*[np.arange(205, 256)] * 3, indexing="ij"), axis=-1).reshape(1, -1, 3)
+    for source in SOURCES.values():
+        for method in TWO_STAINS:
+            rgb = levels.astype(np.uint8)
+            expected = normalise(rgb, source, TARGET, method).astype(int)
+            found = normaliser(source, TARGET, method=method, way="plain")(rgb)
+            assert np.abs(found - expected).max() <= 1
 
 
 def test_auto_counts_the_pixels():
@@ -279,7 +306,8 @@ def test_black_and_white_are_colours_of_a_table():
 @pytest.mark.parametrize("way", WAYS)
 def test_threads_share_a_normaliser(histo, way):
     found = normaliser(SOURCES["usual"], TARGET, method="vahadane", way=way)
-    expected = normalise(histo, SOURCES["usual"], TARGET)
+    expected = found(histo)
+    assert_near(expected, normalise(histo, SOURCES["usual"], TARGET))
     with ThreadPoolExecutor(6) as pool:
         assert all(np.array_equal(result, expected) for result in pool.map(found, [histo] * 12))
 
@@ -329,7 +357,7 @@ def test_without_a_folder_for_the_kernel_it_is_compiled_each_time(monkeypatch, h
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
     assert asked == [True, False]
-    tables = factors(SOURCES["usual"], TARGET, "vahadane")
+    tables = exponents(SOURCES["usual"], TARGET, "vahadane")
     assert np.array_equal(again.Fused(tables)(histo), fused.Fused(tables)(histo))
 
 
