@@ -72,7 +72,8 @@ def _survey(row: SlideRow, recipe: Recipe, tree: DatasetTree, reporter: Reporter
         regions = labels.annotations.regions
         name = f"{scale.patch_um:g} um/px" if scale.patch_um else "each cell scaled to the patch"
         reporter.say(f"survey {row.slide_id}: {info.backend}, {name}")
-        seen = read_damaged_overview(slide, max(1, int(recipe.tissue.spacing_um / scale.used.mean_um)))
+        factor = max(1, int(recipe.tissue.spacing_um / scale.used.mean_um))
+        seen = read_damaged_overview(slide, factor, decode=recipe.decode)
         view = Overview(seen.image, seen.downsample)
         damaged_share = float(seen.damaged.mean())
         if damaged_share:
