@@ -50,13 +50,13 @@ class Server:
         return int(requests), int(sent_bytes)
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = arguments(__doc__, rounds=3)
     add_slide(parser)
     parser.add_argument("--latency-ms", type=float, default=20.0)
     parser.add_argument("--mbit", type=float, default=1000.0, help="per second and connection (default: %(default)s)")
     parser.add_argument("--most-level0", type=int, default=160, help="patches of level 0 (default: %(default)s)")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     rounds = 1 if options.smoke else options.rounds
     with tempfile.TemporaryDirectory() as name:
         subject = slide_of(options, Path(name))
