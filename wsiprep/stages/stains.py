@@ -53,7 +53,10 @@ class Stains:
         """
         found = self._of(slide_id, None)
         if self.others:
-            found["methods"] = {method: stains._of(slide_id, method) for method, stains in self.others.items()}
+            found["methods"] = methods = {}
+            for method, stains in self.others.items():
+                with contextlib.suppress(StainError):  # left out when the image was there, so left out again
+                    methods[method] = stains._of(slide_id, method)
         return found
 
     def _of(self, slide_id: str, method: str | None) -> dict[str, Any]:
@@ -134,6 +137,16 @@ def fit_stains(
         own |= {i: replace(cohort, status=f.status, diagnostics=f.diagnostics, white=f.white)
                 for i, f in own.items() if f.status != OK}  # fmt: skip
     return Stains(own, target, tree, others)
+
+
+def require_target_alone(recipe: Recipe, tree: DatasetTree, recipe_path: Path | None) -> None:
+    """See that slides which are planned one by one have a target.
+
+    Raises:
+        StainError: it needs the other slides, or the target image has no stains.
+    """
+    if recipe.stain.method != "none":
+        _target(recipe, tree, None, recipe_path, None)
 
 
 def own_fit(record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree) -> Fit:

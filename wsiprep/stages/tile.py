@@ -16,7 +16,7 @@ from wsiprep.stages.pack import pack
 from wsiprep.stages.plan import decide_slide, write_slice
 from wsiprep.stages.rows import recipe_of_tree, record_recipe, require_same_recipe
 from wsiprep.stages.staging import staged
-from wsiprep.stages.stains import fit_stains
+from wsiprep.stages.stains import fit_stains, require_target_alone
 from wsiprep.stages.survey import survey
 from wsiprep.store import Receipt
 
@@ -54,12 +54,15 @@ def tile(
 
     Raises:
         UsageError: options that exclude each other; the folder was made with another recipe.
+        StainError: a stain target that needs other slides, or an image without stains. Nothing is written then.
         DataError: the slide, its annotations or its tissue mask cannot be trusted, or no cell is kept.
     """
     recipe = tile_recipe(request, tree)
     require_same_recipe(tree, recipe)
     row = _row(request)
     _require_mask(row.located(), recipe)
+    # Before anything is written: a folder keeps the recipe that it was begun with.
+    require_target_alone(recipe, tree, request.recipe_path)
     with staged(row.located(), stage, reporter) as here:
         record = survey(here, recipe, tree, reporter)
         record_recipe(tree, recipe)

@@ -13,15 +13,17 @@ from slide_files import Writing, write_pyramid
 from stain_images import he, odd_images
 
 from wsiprep.artifacts import DatasetTree, read_json
+from wsiprep.cli import main
 from wsiprep.config import recipe_from_mapping
 from wsiprep.errors import StainError
 from wsiprep.manifest import SlideRow
 from wsiprep.progress import NullReporter
+from wsiprep.stages import stains
 from wsiprep.stages.plan import plan
 from wsiprep.stages.stains import fit_stains
 from wsiprep.stages.survey import survey
 from wsiprep.stages.tables import table_metadata
-from wsiprep.stages.targets import recorded_target, target_inputs
+from wsiprep.stages.targets import image_target, recorded_target, target_inputs
 from wsiprep.stain import REFERENCE, fit, histogram, stain_of
 from wsiprep.store.tables import read_parquet
 
@@ -202,9 +204,9 @@ def test_every_method_is_planned_and_falls_back_to_the_cohort(dataset, method, t
 def test_one_slide_alone_has_no_cohort_and_no_slide_to_look_like(dataset):
     _, tree = dataset
     record = read_json(tree.slide("pen").record)
-    stains = fit_stains([record], recipe_of(), tree)
-    assert stains.of("pen")["source"]["origin"] == "reference"
-    assert stain_of({"stain": stains.of("pen")}) is None
+    alone = fit_stains([record], recipe_of(), tree)
+    assert alone.of("pen")["source"]["origin"] == "reference"
+    assert stain_of({"stain": alone.of("pen")}) is None
     for target in ({"target": "cohort"}, {"target": "slide", "target_slide": "a"}):
         with pytest.raises(StainError, match="needs the other slides"):
             fit_stains([record], recipe_of(**target), tree)
@@ -226,3 +228,41 @@ def test_a_folder_is_planned_again_without_the_image(dataset, tmp_path):
     tree.plan_slice("a").unlink()
     with pytest.raises(StainError, match="not recorded"):
         again.of("a")
+
+
+def test_a_method_by_which_the_image_has_no_stains_is_left_out_again(dataset, tmp_path, monkeypatch):
+    """As for a folder of ``tile`` whose stains are normalised at load, with the image gone when it is sealed."""
+    _, tree = dataset
+    write_image(tmp_path / "look.png", he(5, 300))
+
+    def refused(recipe, recipe_path):
+        if recipe.stain.method == "macenko":
+            raise StainError("no stains can be fitted")
+        return image_target(recipe, recipe_path)
+
+    monkeypatch.setattr(stains, "image_target", refused)
+    settings = {"target": "image", "target_image": "look.png", "when": "load"}
+    _, first, metadata = planned(dataset, tmp_path / "r.yaml", **settings)
+    assert set(metadata["a"]["methods"]) == {"ramakrishnan", "reinhard"}
+    records = [read_json(tree.slide(name).record) for name in first]
+    again = fit_stains(records, recipe_of(**settings), tree, keep_image=True)
+    assert set(again.of("a")["methods"]) == {"ramakrishnan", "reinhard"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["target=cohort"], "needs the other slides"),
+        (["target=slide", "target_slide=a"], "needs the other slides"),
+        (["target=image", "target_image=nope.png"], "cannot be read"),
+        (["target=image", "target_image={folder}/white.png"], "no stains to take"),
+    ],
+)
+def test_tile_without_a_target_writes_nothing(dataset, tmp_path, capsys, settings, said):
+    """So that the corrected command can have the same folder."""
+    write_image(tmp_path / "white.png", np.full((300, 300, 3), 250, np.uint8))
+    words = ["tile", dataset[0][0].slide, "-o", str(tmp_path / "out"), "--patch-size-px", "64"]
+    sets = [f"stain.{setting}".format(folder=tmp_path) for setting in ["method=vahadane", *settings]]
+    assert main([*words, *(word for item in sets for word in ("--set", item))]) == 65
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
