@@ -441,6 +441,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _stains_at_load(self) -> Self:
+        # Known before a slide is packed, and not when the first model trains.
+        if self.training.stain is not None and (self.stain.method == "none" or self.stain.when != "load"):
+            raise ValueError(
+                f"training.stain: {self.training.stain} needs a stain.method and stain.when: load, so that scanned "
+                f"pixels and fits are packed (here: {self.stain.method}, {self.stain.when})"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _same_licence(self) -> Self:
         if self.dataset is not None and self.dataset.licence.spdx != self.licence:
             raise ValueError(f"licence {self.licence!r} is not the dataset section's {self.dataset.licence.spdx!r}")

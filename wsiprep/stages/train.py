@@ -37,7 +37,13 @@ def train(request: TrainRequest, recipe: Recipe, tree: DatasetTree, reporter: Re
         TrainingError: the model, its options or a checkpoint do not fit.
     """
     run = training_run(request, recipe, tree)
-    if run.fold is None and run.val_split not in Dataset(tree.root).splits:
+    dataset = Dataset(tree.root)
+    if run.stain is None and recipe.stain.method != "none" and recipe.stain.when == "load":
+        reporter.say(
+            "the dataset keeps scanned pixels and training.stain is not set: training on scanned pixels",
+            level="warning", expected="training.stain: fit to normalise them",
+        )  # fmt: skip
+    if run.fold is None and run.val_split not in dataset.splits:
         # Said, not hidden: without a validation split the last epoch is the one that is tested.
         reporter.say("the dataset has no val split: the last epoch is tested", level="warning")
         run = replace(run, val_split=None)

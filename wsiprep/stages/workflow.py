@@ -82,7 +82,8 @@ def plan_params(rows: Iterable[SlideRow], recipe: Recipe) -> str:
 
 def training_params(recipe: Recipe, model: str, run: str) -> str:
     """What decides whether a run is trained again, beside the dataset."""
-    section = recipe.training.model_dump(mode="json", exclude={"models", "seeds", "folds", "options"})
+    elsewhere, no_result = {"models", "seeds", "folds", "options"}, {"augment_on", "save_every_steps"}
+    section = recipe.training.model_dump(mode="json", exclude=elsewhere | no_result)
     return digest_of([REVISION["train"], section, recipe.training.options.get(model, {}), run])[:16]
 
 

@@ -73,6 +73,14 @@ def test_sources_override_spacing_and_groups() -> None:
         ({"split": {"by": "patch"}, "sampling": {"stride_px": 100}}, "overlap"),
         ({"sampling": {"tumour_free_per_slide": -1}, "keep": {"rules": [{"labels": ["tumour"]}]}}, "tumour_free"),
         ({"sampling": {"tumour_free_per_slide": 4}}, "needs a keep rule"),
+        ({"training": {"stain": "fit"}}, "stain.when: load"),
+        ({"training": {"stain": "augment"}, "stain": {"method": "macenko"}}, "stain.when: load"),
+        ({"training": {"stain": "fit"}, "stain": {"when": "load"}}, "needs a stain.method"),
+        ({"stain": {"method": "vahadane", "target": "image"}}, "target_image belong together"),
+        ({"stain": {"method": "vahadane", "target_slide": "a"}}, "target_slide belong together"),
+        ({"stain": {"method": "vahadane", "per": "patch", "when": "load"}}, "needs when: pack"),
+        ({"stain": {"method": "ramakrishnan", "per": "patch", "backend": "staintools"}}, "no ramakrishnan"),
+        ({"stain": {"method": "macenko", "backend": "staintools"}}, "needs per: patch"),
     ],
 )
 def test_contradictions_are_refused(sections: dict[str, Any], word: str) -> None:

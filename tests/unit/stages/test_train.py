@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from wsiprep.stages.train import TrainRequest, train, training_run
 from wsiprep.training import OtherRunError
 
 
-def recipe(**training: object) -> Recipe:
+def recipe(stain: Mapping[str, object] | None = None, **training: object) -> Recipe:
     section = {"epochs": 1, "batch_size": 2, "options": {"unet": {"base": 4, "depth": 2}}, **training}
-    return recipe_from_mapping({"name": "r", "downsample": 1, "training": section})
+    return recipe_from_mapping({"name": "r", "downsample": 1, "training": section, "stain": stain or {}})
 
 
 def test_options_win_over_the_recipe(tmp_path: Path) -> None:
@@ -55,3 +56,13 @@ def test_a_dataset_without_val_says_so(tmp_path: Path) -> None:
     folder = train(TrainRequest("unet"), recipe(), tree, LineReporter(heard))
     assert "no val split" in heard.getvalue()
     assert read_json(folder / "run.json")["test"]["checkpoint"] == "last.ckpt"
+
+
+@pytest.mark.parametrize(("stain", "warned"), [({"method": "vahadane", "when": "load"}, True), ({}, False)])
+def test_scanned_pixels_where_stains_wait_are_not_taken_in_silence(
+    tmp_path: Path, stain: dict[str, object], warned: bool
+) -> None:
+    tree = DatasetTree(write_dataset(tmp_path / "dataset"))
+    heard = io.StringIO()
+    train(TrainRequest("unet"), recipe(stain), tree, LineReporter(heard))
+    assert ("training on scanned pixels" in heard.getvalue()) == warned

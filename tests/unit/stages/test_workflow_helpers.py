@@ -62,6 +62,16 @@ def test_only_what_a_stage_reads_changes_its_params() -> None:
     assert training_params(longer, "unet", "seed0") != training_params(base, "unet", "seed0")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "decides"),
+    [("jitter", 0.1, True), ("order", "stream", True), ("stain", "augment", True), ("augmentation", "flips", True),
+     ("augment_on", "device", False), ("save_every_steps", 5, False)],
+)  # fmt: skip
+def test_a_run_is_trained_again_for_what_decides_it(key: str, value: object, decides: bool) -> None:
+    base, changed = (recipe(stain={"method": "vahadane", "when": "load"}, training=t) for t in ({}, {key: value}))
+    assert (training_params(changed, "unet", "seed0") != training_params(base, "unet", "seed0")) == decides
+
+
 def test_known_inputs_are_the_files_that_exist(tmp_path: Path) -> None:
     there = tmp_path / "a.tif"
     there.write_bytes(b"")
