@@ -1,149 +1,171 @@
-"""The map of two stains, one pixel at a time in a compiled kernel. Importing it imports numba (0.4 CPU s).
+"""The map of two stains, one pixel at a time in compiled code: written for LLVM, made for this processor in 0.15 CPU s.
 
-Compiled for one signature at import and cached by numba: beside this file, else in the user's cache folder (or in
-``NUMBA_CACHE_DIR``); where none of them can be written it is compiled in every process (1 CPU s).
+LLVM comes with llvmlite. The compiler behind it in numba would import for 1 s, and find no vector in the sums of a
+row; so the loop is written in LLVM's own language, with a row as a vector of eight. It is compiled once a process,
+and keeps nothing on disk.
 """
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-import numba
+import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from wsiprep.stain.exponents import FINE_BITS, LEVELS, Exponents
 from wsiprep.stain.normalise import Rgb
 
-_WORD, _LONG = ir.IntType(32), ir.IntType(64)
-_FOUR, _EIGHT = ir.VectorType(_WORD, 4), ir.VectorType(_WORD, 8)
-_ZERO, _ONE, _TWO, _THREE = (np.uintp(value) for value in range(4))
-_TUPLE: Any = types.UniTuple
-_SIGNATURE = types.void(
-    types.Array(types.uint8, 1, "C", readonly=True),
-    types.Array(types.uint8, 1, "C"),
-    types.Array(types.int32, 1, "C", readonly=True),
-    _TUPLE(types.int32, 8),
-    _TUPLE(types.int32, 8),
-    types.Array(types.uint8, 1, "C", readonly=True),
-    _TUPLE(types.uintp, 3),
-    types.uintp,
-    types.Array(types.float64, 3, "C", readonly=True),
-    types.float64,
-)
+_ROW_BYTES, _ENTRIES_BYTES = 64, 32
+_CHANNEL_BYTES = LEVELS * _ROW_BYTES
+_LOW_WORD = (1 << 32) - 1
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_uint64
+_ARGUMENTS = (*[_POINTER] * 2, _LONG, *[_POINTER] * 5, _LONG, _POINTER, ctypes.c_double)
 
 
-_unpacked: Any = cgutils.unpack_tuple
+def _row(channel: int, name: str) -> str:
+    """What a colour's level of a channel adds to its exponents: as ``%name.free`` and ``%name.alone``."""
+    return f"""
+  %{name}.line = shl nuw nsw i64 %{name}, {_ROW_BYTES.bit_length() - 1}
+  %{name}.at = getelementptr i8, ptr %rows, i64 %{name}.line
+  %{name}.free.at = getelementptr i8, ptr %{name}.at, i64 {channel * _CHANNEL_BYTES}
+  %{name}.alone.at = getelementptr i8, ptr %{name}.at, i64 {channel * _CHANNEL_BYTES + _ENTRIES_BYTES}
+  %{name}.free = load <8 x i32>, ptr %{name}.free.at, align 4
+  %{name}.alone = load <8 x i32>, ptr %{name}.alone.at, align 4"""
 
 
-def _exponents_of(_: Any, rows: Any, least: Any, flipped: Any, red: Any, green: Any, blue: Any) -> tuple[Any, Any]:
-    """The sums of a colour's rows in vectors of eight, which LLVM does not find in a loop over them.
-
-    Places of R, G and B in the table of light, and both amounts together; without their fine bits.
-    """
-    signature = _TUPLE(types.uintp, 4)(rows, least, flipped, red, green, blue)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows, least, flipped, *levels = args
-        table = context.make_array(signature.args[0])(context, builder, rows).data
-        table = builder.bitcast(table, _EIGHT.as_pointer())
-
-        def vector(values: Any) -> Any:
-            result = ir.Constant(_EIGHT, [0] * 8)
-            for place, value in enumerate(_unpacked(builder, values)):
-                result = builder.insert_element(result, value, ir.Constant(_WORD, place))
-            return result
-
-        def summed(part: int) -> Any:
-            entries = []
-            for channel, level in enumerate(levels):
-                first = ir.Constant(_LONG, 2 * LEVELS * channel + part)
-                place = builder.add(builder.shl(level, ir.Constant(_LONG, 1)), first)
-                entries.append(builder.load(builder.gep(table, [place]), align=4))
-            return builder.add(builder.add(entries[0], entries[1]), entries[2])
-
-        def half(values: Any, start: int) -> Any:
-            places = ir.Constant(ir.VectorType(_WORD, 4), list(range(start, start + 4)))
-            return builder.shuffle_vector(values, values, places)
-
-        def chosen(sign: str, one: Any, other: Any) -> Any:
-            return builder.select(builder.icmp_signed(sign, one, other), one, other)
-
-        parts = chosen("<", summed(0), summed(1))
-        parts = builder.xor(chosen(">", parts, vector(least)), vector(flipped))
-        total = builder.add(half(parts, 0), half(parts, 4))
-        total = builder.lshr(total, ir.Constant(_FOUR, [FINE_BITS] * 4))
-        pairs = builder.bitcast(total, ir.VectorType(_LONG, 2))  # little-endian, as all that numba runs on
-        found = []
-        for place in range(2):
-            pair = builder.extract_element(pairs, ir.Constant(_WORD, place))
-            found += [builder.and_(pair, ir.Constant(_LONG, 0xFFFFFFFF)), builder.lshr(pair, ir.Constant(_LONG, 32))]
-        return context.make_tuple(builder, signature.return_type, found)
-
-    return signature, codegen
+def _level(channel: int, name: str) -> str:
+    """A channel's level of the pixel, as ``%name`` (i64)."""
+    return f"""
+  %{name}.from = getelementptr i8, ptr %pixel, i64 {channel}
+  %{name}.byte = load i8, ptr %{name}.from, align 1
+  %{name} = zext i8 %{name}.byte to i64"""
 
 
-_exponents: Any = intrinsic(_exponents_of)
+def _drawn(channel: int, exponent: str) -> str:
+    """A channel of the result, by its place in the table of light."""
+    return f"""
+  %light.at.{channel} = getelementptr i8, ptr %light, i64 %{exponent}
+  %level.{channel} = load i8, ptr %light.at.{channel}, align 1
+  %to.{channel} = getelementptr i8, ptr %drawn, i64 {channel}
+  store i8 %level.{channel}, ptr %to.{channel}, align 1"""
 
 
-def _kernel(
-    pixels: Any, result: Any, rows: Any, least: Any, flipped: Any, light: Any, glass: Any, pale: Any, decisive: Any,
-    threshold: Any,
-) -> None:  # fmt: skip
-    """``Planes``, pixel by pixel. Every place is unsigned: numba would look for negative ones.
-
-    A colour is drawn before it is known to be glass, and then loaded again: fewer values to keep for those that
-    are not. No fastmath, so that what decides is added up as everywhere else.
-    """
-    place, size = _ZERO, np.uintp(pixels.size)
-    while place < size:
-        red, green, blue, amounts = _exponents(
-            rows, least, flipped,
-            np.uintp(pixels[place]), np.uintp(pixels[place + _ONE]), np.uintp(pixels[place + _TWO]),
-        )  # fmt: skip
-        result[place] = light[red]
-        result[place + _ONE] = light[green]
-        result[place + _TWO] = light[blue]
-        if amounts <= pale:
-            red, green, blue = (
-                np.uintp(pixels[place]), np.uintp(pixels[place + _ONE]), np.uintp(pixels[place + _TWO]),
-            )  # fmt: skip
-            if (red >= glass[0] and green >= glass[1] and blue >= glass[2]) or (
-                decisive[0, 0, red] + decisive[0, 1, green] + decisive[0, 2, blue] <= threshold
-                and decisive[1, 0, red] + decisive[1, 1, green] + decisive[1, 2, blue] <= threshold
-            ):
-                result[place], result[place + _ONE], result[place + _TWO] = red, green, blue
-        place += _THREE
+def _decided(stain: int, levels: tuple[str, ...]) -> str:
+    """Whether a stain is absent, as ``%absent.stain``, added up in the order of ``Exponents.unstained``."""
+    lines, total = [], ""
+    for channel, level in enumerate(levels):
+        name = f"d{stain}{channel}"
+        lines.append(f"""
+  %{name}.place = add i64 %{level}, {LEVELS * (3 * stain + channel)}
+  %{name}.at = getelementptr double, ptr %decisive, i64 %{name}.place
+  %{name} = load double, ptr %{name}.at, align 8""")
+        if total:
+            lines.append(f"\n  %{name}.sum = fadd double %{total}, %{name}")
+        total = f"{name}.sum" if total else name
+    return "".join(lines) + f"\n  %absent.{stain} = fcmp ole double %{total}, %threshold"
 
 
-def _compiled() -> Any:
-    def compiled(cache: bool) -> Any:
-        return numba.njit([_SIGNATURE], cache=cache, nogil=True, boundscheck=False, error_model="numpy")(_kernel)
+_AGAIN = ("r.again", "g.again", "b.again")
+_PROGRAM = f"""
+define void @map(ptr %pixels, ptr %result, i64 %size, ptr %rows, ptr %least.at, ptr %flipped.at, ptr %light,
+                 ptr %glass, i64 %pale, ptr %decisive, double %threshold) {{
+entry:
+  %least = load <8 x i32>, ptr %least.at, align 4
+  %flipped = load <8 x i32>, ptr %flipped.at, align 4
+  %green.glass.at = getelementptr i64, ptr %glass, i64 1
+  %blue.glass.at = getelementptr i64, ptr %glass, i64 2
+  %red.glass = load i64, ptr %glass, align 8
+  %green.glass = load i64, ptr %green.glass.at, align 8
+  %blue.glass = load i64, ptr %blue.glass.at, align 8
+  %empty = icmp eq i64 %size, 0
+  br i1 %empty, label %done, label %colour
+colour:
+  %place = phi i64 [0, %entry], [%next.place, %next]
+  %pixel = getelementptr i8, ptr %pixels, i64 %place
+  %drawn = getelementptr i8, ptr %result, i64 %place
+  {_level(0, "r")}{_level(1, "g")}{_level(2, "b")}
+  {_row(0, "r")}{_row(1, "g")}{_row(2, "b")}
+  %free.two = add <8 x i32> %r.free, %g.free
+  %free = add <8 x i32> %free.two, %b.free
+  %alone.two = add <8 x i32> %r.alone, %g.alone
+  %alone = add <8 x i32> %alone.two, %b.alone
+  %is.free = icmp slt <8 x i32> %free, %alone
+  %there = select <8 x i1> %is.free, <8 x i32> %free, <8 x i32> %alone
+  %is.there = icmp sgt <8 x i32> %there, %least
+  %present = select <8 x i1> %is.there, <8 x i32> %there, <8 x i32> %least
+  %parts = xor <8 x i32> %present, %flipped
+  %first = shufflevector <8 x i32> %parts, <8 x i32> poison, <4 x i32> <i32 0, i32 1, i32 2, i32 3>
+  %second = shufflevector <8 x i32> %parts, <8 x i32> poison, <4 x i32> <i32 4, i32 5, i32 6, i32 7>
+  %fine = add <4 x i32> %first, %second
+  %total = lshr <4 x i32> %fine, <{", ".join([f"i32 {FINE_BITS}"] * 4)}>
+  %pairs = bitcast <4 x i32> %total to <2 x i64>
+  %red.green = extractelement <2 x i64> %pairs, i64 0
+  %blue.amounts = extractelement <2 x i64> %pairs, i64 1
+  %red = and i64 %red.green, {_LOW_WORD}
+  %green = lshr i64 %red.green, 32
+  %blue = and i64 %blue.amounts, {_LOW_WORD}
+  %amounts = lshr i64 %blue.amounts, 32
+  {_drawn(0, "red")}{_drawn(1, "green")}{_drawn(2, "blue")}
+  %is.pale = icmp ule i64 %amounts, %pale
+  br i1 %is.pale, label %maybe, label %next
+maybe:
+  {"".join(_level(channel, name) for channel, name in enumerate(_AGAIN))}
+  %bright.red = icmp uge i64 %r.again, %red.glass
+  %bright.green = icmp uge i64 %g.again, %green.glass
+  %bright.blue = icmp uge i64 %b.again, %blue.glass
+  %bright.two = and i1 %bright.red, %bright.green
+  %bright = and i1 %bright.two, %bright.blue
+  {_decided(0, _AGAIN)}{_decided(1, _AGAIN)}
+  %absent = and i1 %absent.0, %absent.1
+  %stays = or i1 %bright, %absent
+  br i1 %stays, label %kept, label %next
+kept:
+  store i8 %r.again.byte, ptr %to.0, align 1
+  store i8 %g.again.byte, ptr %to.1, align 1
+  store i8 %b.again.byte, ptr %to.2, align 1
+  br label %next
+next:
+  %next.place = add nuw i64 %place, 3
+  %more = icmp ult i64 %next.place, %size
+  br i1 %more, label %colour, label %done
+done:
+  ret void
+}}
+"""
+"""``Planes``, pixel by pixel. A colour is drawn before it is known to be glass, and loaded again then: fewer values
+to keep for all the others. Floating point only decides, by sums without a product that a processor could fuse."""
 
-    try:
-        return compiled(cache=True)
-    except (RuntimeError, OSError):  # no folder for the cache, or a full one
-        return compiled(cache=False)
 
-
-_mapped = _compiled()
+@cache
+def _compiled() -> tuple[Callable[..., None], Any]:
+    """The function, which lets other threads run meanwhile, and what owns its code."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    processor, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    machine = llvm.Target.from_default_triple().create_target_machine(cpu=processor, features=features, opt=3)
+    program = llvm.parse_assembly(_PROGRAM)
+    program.verify()
+    engine = llvm.create_mcjit_compiler(program, machine)
+    engine.finalize_object()
+    return ctypes.CFUNCTYPE(None, *_ARGUMENTS)(engine.get_function_address("map")), engine
 
 
 class Fused:
     """The map in one compiled pass over the pixels. Safe to call from many threads; releases the GIL."""
 
     def __init__(self, tables: Exponents) -> None:
+        self._tables = tables  # owns the memory below
         t = tables
-        least, flipped = (tuple(int(value) for value in values) for values in (t.least, t.flipped))
-        glass = tuple(np.uintp(level) for level in t.glass)
-        self._tables = (t.rows.reshape(-1), least, flipped, t.light, glass, np.uintp(t.pale), t.decisive, t.threshold)
+        arrays = (t.rows, t.least, t.flipped, t.light, t.glass)
+        self._map, _ = _compiled()
+        self._arguments = (*(a.ctypes.data for a in arrays), t.pale, t.decisive.ctypes.data, t.threshold)
 
     def __call__(self, rgb: Rgb) -> Rgb:
         """uint8 (h, w, 3), any strides, to a new one."""
         pixels = np.ascontiguousarray(rgb)
         result = np.empty(pixels.shape, dtype=np.uint8)
-        _mapped(pixels.reshape(-1), result.reshape(-1), *self._tables)
+        self._map(pixels.ctypes.data, result.ctypes.data, pixels.size, *self._arguments)
         return result

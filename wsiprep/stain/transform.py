@@ -1,14 +1,14 @@
 """The map from one fit's colours to another's, in the fastest way that a number of patches pays for.
 
-Every way gives the same colours; they differ in what they cost before the first pixel and at each one (per core
-of a shared 2.5 GHz Xeon, 512 px patches; benchmarks/stain_apply.py):
+Every way gives the same colours, to the bit; they differ in what they cost before the first pixel and at each one
+(per core of a shared 2.5 GHz Xeon, 512 px patches; benchmarks/stain_apply.py):
 
-``plain``  products of table entries in numpy (``factors``): ready at once, 35 MP/s
-``fused``  the same products in a compiled kernel: 93 to 144 MP/s, after 0.8 CPU s for numba
-``table``  colours looked up that were mapped before: 80 to 150 MP/s, after 0.15 to 0.35 CPU s a slide; 64 MB
+``plain``  sums of table entries in numpy (``exponents``): ready at once, 25 MP/s
+``fused``  the same sums in compiled code: 245 MP/s, after 0.1 CPU s for LLVM
+``table``  colours looked up that were mapped before: 80 to 190 MP/s, after 0.15 to 0.35 CPU s a slide; 64 MB
 
-``normalise`` is their definition. A colour whose exact value is a whole number may be one level lower or higher in
-them, by the last bit of float64; with fits of two different slides that is none of the 2^24.
+``normalise`` is their definition: values differ from it by one level where its exact value is within 0.08 of a whole
+number, which are 0.5 % of them, or 1 % with a measured white.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
 from wsiprep.errors import UsageError
@@ -28,10 +29,10 @@ from wsiprep.stain.table import Table
 Way = Literal["plain", "fused", "table"]
 
 _PATCH_PX = 512
+FUSED_FROM_PX = 12 << 18
+"""0.1 s of importing llvmlite and compiling, at 9 ms less a patch of 512 px."""
 TABLE_FROM_PX = 16 << 18
-"""A table has paid for itself after 2 to 30 patches of 512 px (and on 11 patches of one slide it had not)."""
-FUSED_FROM_PX = 160 << 18
-"""0.8 s of importing numba and its cached kernel, at 5 ms less a patch of 512 px."""
+"""Of Reinhard's map, which is not compiled: a table has paid for itself after 2 to 30 patches of 512 px."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,7 @@ class Normaliser:
         source, target, method: what is mapped to what, and how.
         way: how it is computed: ``plain``, ``fused`` or ``table``.
         asked: the way that was asked for, or ``auto``. ``plain`` is used in place of ``fused`` for Reinhard's
-            moments, which have no kernel, and for stains so close together or so far apart in amount that
-            their factors leave float64.
+            moments, which have no kernel, and for stains of which ``exponents`` has no tables.
     """
 
     source: Fit
@@ -86,17 +86,22 @@ def normaliser(
         method: ``macenko`` and ``vahadane`` (amounts by the non-negative lasso), ``ramakrishnan``
             (max(X pinv(W), 0)), ``hematoxylin`` (the first stain alone) or ``reinhard`` (moments in Lab).
         n_patches: how many patches it will map, for ``auto``; None is few.
-        way: ``plain``, ``fused``, ``table``, or ``auto``: ``table`` for many patches, else ``plain``. Where
-            every patch has a fit of its own, ask ``way_of_own_fits`` once for all of them.
+        way: ``plain``, ``fused``, ``table``, or ``auto``: for many patches ``fused`` (``table`` for Reinhard's
+            moments), else ``plain``. Where every patch has a fit of its own, ask ``way_of_own_fits`` once for
+            all of them.
         patch_size_px: side of those patches, for ``auto``.
 
     Raises:
-        UsageError: an unknown method or way, fits that are not of the method's kind, or ``fused`` where numba
+        UsageError: an unknown method or way, fits that are not of the method's kind, or ``fused`` where llvmlite
             cannot be imported.
     """
     _check(source, target, method, way)
-    many = (n_patches or 0) * patch_size_px**2 >= TABLE_FROM_PX
-    return _made(source, target, method, ("table" if many else "plain") if way == "auto" else way, way)
+    wanted = way
+    if way == "auto":
+        wanted = way_of_own_fits(n_patches or 0, patch_size_px)
+        if isinstance(source, ReinhardFit):
+            wanted = "table" if (n_patches or 0) * patch_size_px**2 >= TABLE_FROM_PX else "plain"
+    return _made(source, target, method, wanted, way)
 
 
 def way_of_own_fits(n_patches: int, patch_size_px: int = _PATCH_PX) -> Way:
@@ -106,7 +111,8 @@ def way_of_own_fits(n_patches: int, patch_size_px: int = _PATCH_PX) -> Way:
         n_patches: how many patches this process will map.
         patch_size_px: their side.
     """
-    return "fused" if n_patches * patch_size_px**2 >= FUSED_FROM_PX else "plain"
+    many = n_patches * patch_size_px**2 >= FUSED_FROM_PX
+    return "fused" if many and find_spec("llvmlite") is not None else "plain"
 
 
 def _check(source: Fit, target: Fit, method: str, way: str) -> None:
@@ -141,7 +147,8 @@ def _two_stains(source: StainFit, target: StainFit, method: str, wanted: str) ->
     try:
         from wsiprep.stain.fused import Fused
     except ImportError as error:
-        raise UsageError("the fused kernel needs numba", got=error, fix="pip install numba, or way='plain'") from error
+        fix = "pip install llvmlite, or way='plain'"
+        raise UsageError("the fused kernel needs llvmlite", got=error, fix=fix) from error
     return "fused", Fused(tables)
 
 
