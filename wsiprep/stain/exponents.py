@@ -175,6 +175,7 @@ class Planes:
     def __init__(self, tables: Exponents) -> None:
         self._tables = tables
         self._free, self._alone = (np.ascontiguousarray(tables.rows[:, :, part]) for part in (0, 1))
+        self._least: Ints = np.tile(tables.least, (_BLOCK_PX, 1))  # an inner loop of eight would be slow
         self._flipped = np.flatnonzero(tables.flipped)
 
     def __call__(self, rgb: Rgb) -> Rgb:
@@ -183,28 +184,27 @@ class Planes:
         result = np.empty(pixels.shape, dtype=np.uint8)
         # Planes that live for one call: fresh ones a block would take twice as long as the arithmetic.
         length = min(_BLOCK_PX, len(pixels))
-        free, alone, entry = np.empty((3, length, 8), dtype=np.int32)
-        least = np.tile(self._tables.least, (length, 1))  # an inner loop of eight would be slow
+        planes = np.empty((3, length, 8), dtype=np.int32)
+        total = np.empty((4, length), dtype=np.int32)
         for start in range(0, len(pixels), _BLOCK_PX):
             block = pixels[start : start + _BLOCK_PX]
             n = len(block)
-            parts = free[:n], alone[:n], entry[:n], least[:n]
-            self._block(block, result[start : start + n], *parts)
+            self._block(block, result[start : start + n], planes[:, :n], total[:, :n])
         return result.reshape(rgb.shape)
 
-    def _block(self, pixels: Rgb, result: Rgb, free: Ints, alone: Ints, entry: Ints, least: Ints) -> None:
+    def _block(self, pixels: Rgb, result: Rgb, planes: Ints, total: Ints) -> None:
+        free, alone, entry = planes
         levels = pixels.T.astype(np.intp, order="C")
         _join(self._free, levels, free, entry)
         _join(self._alone, levels, alone, entry)
         np.minimum(free, alone, out=free)
-        np.maximum(free, least, out=free)
+        np.maximum(free, self._least[: len(free)], out=free)
         for turned in self._flipped:
             np.invert(free[:, turned], out=free[:, turned])
-        total = np.empty((4, len(pixels)), dtype=np.int32)
         for place in range(4):
             np.add(free[:, place], free[:, 4 + place], out=total[place])
         np.right_shift(total, FINE_BITS, out=total)
-        drawn = np.take(self._tables.light, total[:3], mode="clip")
+        drawn = self._tables.light.take(total[:3], mode="clip")
         cv2.merge([plane[None] for plane in drawn], result[None])
         if total[3].min() <= self._tables.pale:
             pale = np.flatnonzero(total[3] <= self._tables.pale)
@@ -214,7 +214,7 @@ class Planes:
 
 def _join(table: Ints, levels: npt.NDArray[np.intp], joined: Ints, entry: Ints) -> None:
     """Rows of R, G and B for levels (3, n), put together in ``joined`` (n, 8); ``entry`` is scratch."""
-    np.take(table[0], levels[0], axis=0, mode="clip", out=joined)
+    table[0].take(levels[0], axis=0, mode="clip", out=joined)
     for channel in (1, 2):
-        np.take(table[channel], levels[channel], axis=0, mode="clip", out=entry)
+        table[channel].take(levels[channel], axis=0, mode="clip", out=entry)
         np.add(joined, entry, out=joined)
