@@ -174,10 +174,12 @@ class PatchReader:
 
     def _patch(self, grid: PixelGrid, reads: Sequence[LevelRead]) -> LevelRead | None:
         """The read that gives the pixels of a grid of a plane as they are, or None."""
-        if len(reads) != 1 or self._tiles is not self.slide or self._plane(grid) is None:
+        plane = self._plane(grid)
+        if len(reads) != 1 or self._tiles is not self.slide or plane is None:
             return None
-        box = reads[0].box
-        return reads[0] if (box.width_px, box.height_px) == (grid.width_px, grid.height_px) else None
+        # Where the patch reaches over the border, a part of it may need as many stored pixels as it has itself.
+        box = _plane_box(grid, plane.downsample)
+        return reads[0] if box.within(plane.size) and reads[0].box == box else None
 
     def _plane(self, grid: PixelGrid) -> Plane | None:
         n = grid.downsample

@@ -236,3 +236,17 @@ def test_what_is_resampled_is_no_read_though_it_has_its_size(tiled: Path) -> Non
         reader = PatchReader(slide)
         reader.plan(grids)
         assert all(np.array_equal(reader.read(grid), patch) for grid, patch in zip(grids, expected, strict=True))
+
+
+@pytest.mark.parametrize(("side", "at"), [(56, 48), (17, 0)])
+def test_a_planned_patch_at_the_corner_with_as_many_stored_pixels_as_it_has(tmp_path: Path, side: int, at: int) -> None:
+    # At 3x tiles of 16 are not reduced one by one, and from the patch on the slide has as many pixels as the patch.
+    path = write_pyramid(tmp_path / "corner.tif", [texture(side, side, seed=9)], Writing(16))
+    px = side - at
+    grid = PixelGrid(Box(at, at, 3 * px, 3 * px), px, px)
+    with open_slide(path) as slide:
+        reader = PatchReader(slide)
+        plain = reader.read(grid)
+        reader.plan([grid])
+        assert (reader.read(grid) == plain).all()
+    assert (plain[-1] == 255).all(), "beside the slide"
