@@ -57,6 +57,20 @@ class ByteSource(Protocol):
         ...
 
 
+class _OpenFile:
+    """A descriptor that is closed with the last reference: one that is read from is no other file's meanwhile."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, path: Path) -> None:
+        self.number = -1
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+
+
 class LocalBytes:
     """A local file: every read is one ``pread``.
 
@@ -68,15 +82,16 @@ class LocalBytes:
 
     def __init__(self, path: Path) -> None:
         self.name: Path | str = path
-        self._file: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._file).st_size
+        self._file: _OpenFile | None = _OpenFile(path)
+        self.size = os.fstat(self._file.number).st_size
 
     def read(self, offset: int, count: int) -> bytes:
         """See ``ByteSource.read``."""
-        if self._file is None:
+        file = self._file  # held while it is read, whoever closes the source
+        if file is None:
             raise UsageError("the slide is closed", file=self.name)
         try:
-            data = os.pread(self._file, count, offset)
+            data = os.pread(file.number, count, offset)
         except OSError as error:
             raise StorageError(
                 "the slide cannot be read",
@@ -99,9 +114,7 @@ class LocalBytes:
 
     def close(self) -> None:
         """See ``ByteSource.close``."""
-        file, self._file = self._file, None
-        if file is not None:
-            os.close(file)
+        self._file = None
 
 
 def byte_source(path: Path | str) -> ByteSource:

@@ -133,12 +133,19 @@ class RemoteBytes:
             self._held.clear()
             self._held_bytes = 0
             ahead, self._ahead = self._ahead, None
+            # Those ahead that have not begun never will; whoever waits for one finds the source closed.
+            flights = list(self._flights.values())
+        for flight in flights:
+            flight.done.set()
         if ahead is not None:
             ahead.shutdown(wait=False, cancel_futures=True)
 
-    def _check(self, offset: int, count: int) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise UsageError("the slide is closed", file=self.name)
+
+    def _check(self, offset: int, count: int) -> None:
+        self._check_open()
         if offset < 0 or count < 0 or offset + count > self.size:
             raise SlideError(
                 "the slide is shorter than it says", got=f"{self.size} bytes",
@@ -159,6 +166,7 @@ class RemoteBytes:
         """A range as it is held, or fetched now with those that are fetched together with it."""
         while True:
             with self._lock:
+                self._check_open()
                 data = self._taken(wanted, keep=keep)
                 if data is not None:
                     return data

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsiprep.errors import SlideError, StorageError, UsageError, WsiprepError
-from wsiprep.slides import remote_file
+from wsiprep.slides import remote_bytes, remote_file
 from wsiprep.slides.byte_blocks import ByteBlocks
 from wsiprep.slides.byte_source import LocalBytes, byte_source
 from wsiprep.slides.remote_bytes import AHEAD_BLOCKS, BLOCK_BYTES, HEADER_BLOCK_BYTES, RemoteBytes
@@ -65,6 +67,72 @@ def ranges(*pairs: tuple[int, int]) -> np.ndarray:
 def rows(count: int, each: int, *, every: int = 1, start: int = 0) -> np.ndarray:
     """Neighbouring tiles of ``each`` bytes, of which every so many is taken."""
     return ranges(*((start + i * each, each) for i in range(0, count, every)))
+
+
+# --- closing while others read ---------------------------------------------------------------------
+
+
+def test_a_file_closed_while_it_is_read_is_not_mistaken_for_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, pread, others = LocalBytes(folder / "a.bin"), os.pread, []
+
+    def read_late(file: int, count: int, offset: int) -> bytes:
+        source.close()
+        others.append(os.open(os.devnull, os.O_RDONLY))  # takes the lowest number that is free
+        return pread(file, count, offset)
+
+    monkeypatch.setattr(os, "pread", read_late)
+    try:
+        assert source.read(1000, 50) == DATA[1000:1050]
+    finally:
+        os.close(others[0])
+    with pytest.raises(UsageError, match="closed"):
+        source.read(0, 1)
+
+
+def test_a_file_that_is_closed_gives_its_descriptor_back(folder: Path) -> None:
+    source = LocalBytes(folder / "a.bin")
+    before = len(os.listdir("/proc/self/fd"))
+    source.close()
+    source.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_closing_ends_the_wait_for_a_block_that_was_never_begun(
+    remote: Callable[..., RemoteBytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, going, on = remote(IN_MEMORY), threading.Event(), threading.Event()
+    fetch = source._file.fetch
+
+    def slow(start: int, stop: int, *, persistent: bool = True) -> bytes:
+        if not persistent:
+            going.set()
+            on.wait(20)
+        return fetch(start, stop, persistent=persistent)
+
+    monkeypatch.setattr(source._file, "fetch", slow)
+    monkeypatch.setattr(remote_bytes, "ThreadPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    source.announce(ranges((0, 1000), (600_000, 1000), (1_200_000, 1000)))  # far apart: three blocks
+    assert source.read(0, 1000) == DATA[:1000]  # the one thread ahead now hangs in the second, the third waits for it
+    assert going.wait(20)
+    found: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            source.read(1_200_000, 1000)
+        except UsageError as error:
+            found.append(error)
+
+    # A daemon: should the wait not end, the test fails and the run goes on.
+    reader = threading.Thread(target=wait, daemon=True)
+    reader.start()
+    while source._latest != 2:
+        time.sleep(0.001)
+    source.close()
+    reader.join(10)
+    on.set()
+    assert len(found) == 1
 
 
 # --- which ranges go together ----------------------------------------------------------------------
