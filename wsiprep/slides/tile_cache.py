@@ -122,9 +122,9 @@ class TileCache:
             tile.done.set()
 
     def abandon(self, tile: CachedTile) -> None:
-        """A tile of one's own cannot be had; those that wait for it try by themselves."""
+        """A tile of one's own cannot be had; those that wait for it try by themselves. One that is there stays."""
         with self._lock:
-            if self._entries.get(tile.key) is tile:
+            if tile.pixels is None and self._entries.get(tile.key) is tile:
                 del self._entries[tile.key]
         if tile.done is not None:
             tile.done.set()
@@ -192,7 +192,7 @@ class TileCache:
     def clear(self) -> None:
         """Drop all that nobody reads, and the plan."""
         with self._lock:
-            self._uses, self._open_tiles = {}, 0
+            self._uses, self._open_tiles, self.limit_bytes = {}, 0, self._usual_bytes
             for key in [k for k, entry in self._entries.items() if not entry.readers]:
                 self._drop(key)
             self._spare.clear()

@@ -183,3 +183,18 @@ def test_a_waiting_thread_is_woken_by_an_event_of_the_tile_alone() -> None:
     tile.done = threading.Event()
     tile.done.set()
     assert tile.awaited() is None
+
+
+def test_a_tile_that_is_there_is_not_abandoned() -> None:
+    # An error between the two, such as an interrupt: its reader still releases it.
+    cache = TileCache(10 * TILE_BYTES)
+    cache.plan({0: [2, 1]}, 10 * TILE_BYTES)
+    ((_, place),) = cache.claim(0, [0]).own
+    assert place is not None
+    cache.publish(place, filled(cache, 0))
+    cache.finish(0, [0])
+    cache.finish(0, [0])
+    cache.abandon(place)
+    cache.release([place])
+    assert cache.held_bytes == 0
+    assert read(cache, 0) == [0]
