@@ -151,7 +151,10 @@ class TileReader:
         tiling = self._tiling(read.level, read.factor, read.dct)
         if not read.box.within(tiling.size):
             raise UsageError("the box reaches over the border of the level", got=read, expected=tiling.size)
-        image = np.empty((read.box.height_px, read.box.width_px, 3), np.uint8) if out is None else out
+        shape = (read.box.height_px, read.box.width_px, 3)
+        if out is not None and (out.shape != shape or out.dtype != np.uint8):
+            raise UsageError("the pixels do not fit", got=f"{out.shape} {out.dtype}", expected=f"{shape} uint8")
+        image = np.empty(shape, np.uint8) if out is None else out
         indices, parts = cut(tiling, read.box, image)
         if not indices:
             return image

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from slide_files import Writing, mean_of_blocks, texture, tiles_of, write_encoded, write_pyramid
 
+from wsiprep.errors import UsageError
 from wsiprep.geometry import Box, PixelGrid
 from wsiprep.slides import DamagedRegionError, PatchReader, open_slide
+from wsiprep.slides.protocol import LevelRead
 from wsiprep.slides.tiff import TiledTiff
 
 WIDTH, HEIGHT, TILE = 1000, 600, 64
@@ -250,3 +252,11 @@ def test_a_planned_patch_at_the_corner_with_as_many_stored_pixels_as_it_has(tmp_
         reader.plan([grid])
         assert (reader.read(grid) == plain).all()
     assert (plain[-1] == 255).all(), "beside the slide"
+
+
+@pytest.mark.parametrize("out", [np.empty((64, 63, 3), np.uint8), np.empty((64, 64, 3), np.float32)])
+def test_pixels_are_not_written_to_what_does_not_fit(tiled: Path, out: np.ndarray) -> None:
+    with TiledTiff(tiled) as slide:
+        with pytest.raises(UsageError, match="do not fit"):
+            slide.read_reduced(LevelRead(0, Box(0, 0, 64, 64)), out)
+        assert slide.tile_counts.decoded == 0
