@@ -7,12 +7,9 @@ everything that decides the slide's shard; the split is not in it, so a new spli
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from wsiprep.artifacts import DatasetTree, json_bytes, read_json, write_bytes, write_bytes_if_changed
@@ -22,67 +19,22 @@ from wsiprep.manifest import SlideRow, check_files, read_allowed_duplicates, rea
 from wsiprep.patches import (
     ALL,
     BY_PATCH,
-    CELL_COLUMNS,
     Assignment,
-    Candidates,
-    Cells,
-    Decision,
-    Decisions,
-    Lesions,
-    SlidePlan,
     check_leaks,
     dataset_plan,
-    decide,
     require_enough,
-    slide_plan,
     split_table,
 )
 from wsiprep.patches.duplicates import DuplicatePair, find_duplicates, require_no_duplicates
 from wsiprep.progress import Reporter
+from wsiprep.stages.decided import DecidedSlide, columns_of, decide_slide
 from wsiprep.stages.revisions import REVISION
 from wsiprep.stages.rows import record_recipe
 from wsiprep.stages.stains import Stains, fit_stains
-from wsiprep.stages.tables import column, numbers, table_bytes, texts
+from wsiprep.stages.tables import table_bytes
 from wsiprep.stages.units import Unit, assigned, duplicate_entry, split_rows, units_of
-from wsiprep.store.tables import read_parquet
 
 _TRAINING = ("train", ALL, BY_PATCH)
-
-
-@dataclass(frozen=True, slots=True)
-class DecidedSlide:
-    """One surveyed slide with the decision about each of its cells."""
-
-    row: SlideRow
-    record: Mapping[str, Any]
-    candidates: Candidates
-    decisions: Decisions
-    summary: SlidePlan
-
-    @property
-    def slide_id(self) -> str:
-        return self.row.slide_id
-
-    @property
-    def kept_count(self) -> int:
-        return self.summary.kept
-
-    @property
-    def kept_cells(self) -> Cells:
-        return self.candidates.cells.take(self.decisions.kept)
-
-    def reasons(self) -> dict[str, int]:
-        """Decision -> cells, without zeros and without the kept ones."""
-        return {d.name.lower(): n for d, n in self.summary.counts.items() if n and d is not Decision.KEPT}
-
-    def table(self) -> pa.Table:
-        """Every cell with its decision, a row a cell."""
-        same = np.zeros(len(self.candidates), np.int64)
-        return pa.table(
-            {"slide_id": texts([self.slide_id], same), "source": texts([self.row.source or ""], same)}
-            | _columns(self.candidates)
-            | {"decision": texts([d.name.lower() for d in Decision], self.decisions.codes)}
-        )
 
 
 def plan(
@@ -164,27 +116,6 @@ def plan(
     return record
 
 
-def decide_slide(row: SlideRow, record: Mapping[str, Any], recipe: Recipe, tree: DatasetTree) -> DecidedSlide:
-    """Apply the keep rules to one surveyed slide."""
-    recipe = recipe.for_source(row.source)
-    candidates = _candidates(recipe, tree, row.slide_id)
-    annotated = row.annotation_state != "none"
-    lesions = _lesions(record["lesions"])
-    decisions = decide(candidates, recipe, annotated=annotated, slide_id=row.slide_id, lesions=lesions)
-    pixels = record["pixels"]
-    summary = slide_plan(
-        row.slide_id,
-        candidates,
-        decisions,
-        recipe,
-        annotated=annotated,
-        # Boxes and whole slides have no scale in common, and are read from level 0.
-        source_factor=round(record["scale"][0]) if pixels["from_stored"] and record["scale"] else 1,
-        lesions=lesions,
-    )
-    return DecidedSlide(row, record, candidates, decisions, summary)
-
-
 def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, stains: Stains | None) -> bool:
     """Write a slide's slice of the plan where its bytes change; True if written.
 
@@ -192,7 +123,7 @@ def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, stains
         StainError: see ``Stains.of``.
     """
     recipe = recipe.for_source(decided.row.source)
-    kept = pa.table(_columns(decided.candidates, decided.decisions.kept))
+    kept = pa.table(columns_of(decided.candidates, decided.decisions.kept))
     record = decided.record
     metadata = {
         "revision": REVISION["plan"],
@@ -208,40 +139,6 @@ def write_slice(decided: DecidedSlide, recipe: Recipe, tree: DatasetTree, stains
         "stain": None if stains is None else stains.of(decided.slide_id),
     }
     return write_bytes_if_changed(tree.plan_slice(decided.slide_id), table_bytes(kept, metadata))
-
-
-def _columns(candidates: Candidates, chosen: npt.NDArray[np.bool_] | None = None) -> dict[str, pa.Array]:
-    """Of all cells, or of the chosen ones. Arrow's own ``take`` would import all of its compute functions."""
-    columns: dict[str, Any] = candidates.cells.columns | {
-        "tissue_fraction": candidates.tissue_fraction,
-        "annotated_fraction": candidates.annotated_fraction,
-    }
-    columns |= {f"{name}_fraction": values for name, values in candidates.label_fractions.items()}
-    return {name: column(values if chosen is None else values[chosen]) for name, values in columns.items()}
-
-
-def _candidates(recipe: Recipe, tree: DatasetTree, slide_id: str) -> Candidates:
-    table = read_parquet(tree.slide(slide_id).candidates)
-
-    def values(name: str) -> Any:
-        return numbers(table, name)
-
-    cells = Cells.of_columns({name: values(name) for name in CELL_COLUMNS}, recipe.sampling.patch_size_px)
-    labels = {name: values(f"{name}_fraction") for name in recipe.labels}
-    return Candidates(cells, values("tissue_fraction"), values("annotated_fraction"), labels)
-
-
-def _lesions(rows: Sequence[Mapping[str, Any]]) -> Lesions | None:
-    if not rows:
-        return None
-    bounds = np.array([[r["x_min"], r["y_min"], r["x_max"], r["y_max"]] for r in rows], np.float64)
-    return Lesions(
-        np.array([r["index"] for r in rows], np.int64),
-        tuple(r["label"] for r in rows),
-        np.array([r["area_px"] for r in rows], np.float64),
-        bounds,
-        tuple(None if r["cells"] is None else np.array(r["cells"], np.int64) for r in rows),
-    )
 
 
 def _states(

@@ -12,8 +12,9 @@ from wsiprep.errors import PlanError, SlideError, TissueError, UsageError
 from wsiprep.manifest import SlideRow, slug
 from wsiprep.progress import Reporter
 from wsiprep.slides.collections import is_collection
+from wsiprep.stages.decided import decide_slide
 from wsiprep.stages.pack import pack
-from wsiprep.stages.plan import decide_slide, write_slice
+from wsiprep.stages.plan import write_slice
 from wsiprep.stages.rows import recipe_of_tree, record_recipe, require_same_recipe
 from wsiprep.stages.staging import staged
 from wsiprep.stages.stains import fit_stains, require_target_alone
