@@ -65,10 +65,12 @@ def decode_jpeg2000(data: bytes, width_px: int, height_px: int, samples: int, *,
     if header.is_subsampled:
         image = _subsampled(data, header)
         return ycbcr_to_rgb(image) if ycbcr else image
+    # Of a JP2 file the codestream whose size was compared, not one that other boxes may lead to.
+    stream = data[header.start :] if header.start else data
     if not ycbcr:
-        image = imagecodecs.jpeg2k_decode(data, numthreads=1)
+        image = imagecodecs.jpeg2k_decode(stream, numthreads=1)
         return _checked(image[..., np.newaxis] if image.ndim == 2 else image, (height_px, width_px, samples))
-    planes = _checked(imagecodecs.jpeg2k_decode(data, planar=True, numthreads=1), (samples, height_px, width_px))
+    planes = _checked(imagecodecs.jpeg2k_decode(stream, planar=True, numthreads=1), (samples, height_px, width_px))
     return planes_to_rgb(*planes)
 
 

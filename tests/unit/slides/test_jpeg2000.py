@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import openslide
 import pytest
@@ -94,6 +96,25 @@ def test_the_size_is_compared_before_anything_is_decoded() -> None:
     for step in ((1, 1), (2, 1)):
         with pytest.raises(TileDamageError, match="64 x 64 px, not 64 x 32"):
             decode_jpeg2000(stream(step), SIDE_PX, 32, 3, ycbcr=True)
+
+
+@pytest.mark.parametrize("ycbcr", [True, False])
+def test_of_a_file_that_stream_is_decoded_whose_size_was_compared(*, ycbcr: bool) -> None:
+    # A box in front holds a stream of the right size; the one that a reader of the file would find is larger.
+    compared = stream((1, 1))
+    file = imagecodecs.jpeg2k_encode(np.zeros((512, 512, 3), np.uint8), codecformat="jp2")
+    place = 12 + int.from_bytes(file[12:16], "big")  # after the signature and the file type
+    hidden = file[:place] + struct.pack(">I4s", 8 + len(compared), b"free") + compared + file[place:]
+    assert imagecodecs.jpeg2k_decode(hidden).shape == (512, 512, 3)
+    expected = decode_jpeg2000(compared, SIDE_PX, SIDE_PX, 3, ycbcr=ycbcr)
+    assert (decode_jpeg2000(hidden, SIDE_PX, SIDE_PX, 3, ycbcr=ycbcr) == expected).all()
+
+
+def test_a_tile_may_be_a_file() -> None:
+    image = np.stack([blurred(SIDE_PX, SIDE_PX, seed) for seed in range(3)], axis=2)
+    file = imagecodecs.jpeg2k_encode(image, codecformat="jp2", reversible=True, level=0)
+    assert not file.startswith(b"\xff\x4f")
+    assert (decode_jpeg2000(file, SIDE_PX, SIDE_PX, 3, ycbcr=False) == image).all()
 
 
 @pytest.mark.parametrize("step", [(1, 1), (2, 1), (2, 2)])
