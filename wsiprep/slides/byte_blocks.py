@@ -42,7 +42,8 @@ class ByteBlocks:
         max_block_bytes: int = MAX_BLOCK_BYTES,
     ) -> None:
         ranges = ranges[ranges[:, 1] > 0]
-        _, first = np.unique(ranges, axis=0, return_index=True)
+        found, first, uses = np.unique(ranges, axis=0, return_index=True, return_counts=True)
+        self._repeated = frozenset(map(tuple, found[uses > 1].tolist()))
         ranges = ranges[np.sort(first)]
         window = (np.cumsum(ranges[:, 1]) - ranges[:, 1]) // window_bytes
         by_block = np.lexsort((ranges[:, 0], window))
@@ -63,6 +64,10 @@ class ByteBlocks:
                 return int(self._block[number])
             place += 1
         return None
+
+    def is_repeated(self, offset: int, count: int) -> bool:
+        """Whether a range was announced more than once: some writers store equal tiles once."""
+        return (offset, count) in self._repeated
 
     def ranges(self, block: int) -> list[tuple[int, int]]:
         """Offset and bytes of the ranges of a block, by offset."""

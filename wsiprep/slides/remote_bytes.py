@@ -54,9 +54,10 @@ class RemoteBytes:
     """The bytes behind a URL. Thread-safe: of several threads that want the same bytes one fetches them.
 
     Ranges that were announced are fetched with their neighbours (``ByteBlocks``), up to ``AHEAD_BLOCKS`` blocks
-    ahead of what is read, and dropped when they have been read. All other reads go through aligned blocks of
-    ``BLOCK_BYTES``, of which the ones used last are kept. Both together keep ``buffer_bytes`` at most; on top come
-    the blocks under way, one for each thread that reads and ``AHEAD_BLOCKS``, of ``MAX_BLOCK_BYTES`` and a range.
+    ahead of what is read, and dropped when they have been read, unless they were announced more than once. All other
+    reads go through aligned blocks of ``BLOCK_BYTES``, of which the ones used last are kept. Both together keep
+    ``buffer_bytes`` at most; on top come the blocks under way, one for each thread that reads and ``AHEAD_BLOCKS``, of
+    ``MAX_BLOCK_BYTES`` and a range.
 
     Args:
         url: any that fsspec opens.
@@ -111,7 +112,7 @@ class RemoteBytes:
         block = self._blocks.block_of(offset, count)
         if block is not None:
             self._fetch_ahead(block)
-            return self._range((offset, count), keep=False)
+            return self._range((offset, count), keep=self._blocks.is_repeated(offset, count))
         if count > self._most_bytes // 4:
             return self._range((offset, count), keep=False)
         return self._aligned(offset, count, min(BLOCK_BYTES, self._most_bytes // 8))

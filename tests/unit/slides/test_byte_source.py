@@ -316,6 +316,19 @@ def test_what_is_pushed_out_of_the_buffer_is_fetched_alone(remote: Callable[...,
     assert source.fetched_bytes - before == count
 
 
+def test_a_range_that_many_tiles_share_is_fetched_once(remote: Callable[..., RemoteBytes]) -> None:
+    source = remote(IN_MEMORY)
+    wanted = [(1000 * i, 1000) for i in range(10)]
+    shared = (700_000, 500)
+    announced = [each for part in wanted for each in (part, shared)]
+    before = source.requests
+    source.announce(ranges(*announced))
+    for offset, count in announced:
+        assert source.read(offset, count) == DATA[offset : offset + count]
+    assert source.requests - before == 2
+    assert source.held_bytes == shared[1], "all others are dropped when they have been read"
+
+
 def test_a_range_larger_than_the_buffer_passes_through(remote: Callable[..., RemoteBytes]) -> None:
     source = remote(IN_MEMORY, buffer_bytes=100_000)
     source.announce(ranges((10, 3_000_000)))
