@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from slide_files import Writing, mean_of_blocks, texture, tiles_of, write_encoded, write_pyramid
 
 from wsiprep.errors import UsageError
@@ -260,3 +261,38 @@ def test_pixels_are_not_written_to_what_does_not_fit(tiled: Path, out: np.ndarra
         with pytest.raises(UsageError, match="do not fit"):
             slide.read_reduced(LevelRead(0, Box(0, 0, 64, 64)), out)
         assert slide.tile_counts.decoded == 0
+
+
+@pytest.mark.parametrize("plan_bytes", [0, 60_000, 2**26])
+def test_threads_damage_and_a_plan_replaced_midway_change_no_pixel(tmp_path: Path, plan_bytes: int) -> None:
+    path = write_pyramid(tmp_path / "a.tif", [IMAGE], Writing(TILE, "jpeg", "ycbcr"))
+    with tifffile.TiffFile(path) as tif:
+        offsets, counts = tif.pages[0].dataoffsets, tif.pages[0].databytecounts
+    data = bytearray(path.read_bytes())
+    for index in (20, 47, 90):
+        data[offsets[index] + 2 : offsets[index] + counts[index]] = bytes(counts[index] - 2)
+    path.write_bytes(data)
+    rng = np.random.default_rng(plan_bytes)
+    spans = (1, 5), (-9, 250), (-9, 150), (10, 99)
+    each = zip(*(rng.integers(*span, 60).tolist() for span in spans), strict=True)
+    grids = [PixelGrid(Box(n * x, n * y, n * px, n * px), px, px) for n, x, y, px in each]
+
+    def read(reader: PatchReader, grid: PixelGrid) -> bytes | str:
+        try:
+            return reader.read(grid).tobytes()
+        except DamagedRegionError:
+            return "damaged"
+
+    with TiledTiff(path, cache_bytes=0) as slide:
+        plain = PatchReader(slide)
+        expected = [read(plain, grid) for grid in grids]
+    assert 0 < expected.count("damaged") < len(grids)
+    with TiledTiff(path, cache_bytes=0, plan_bytes=plan_bytes) as slide, ThreadPoolExecutor(4) as pool:
+        reader = PatchReader(slide)
+        reader.plan(grids)
+        first = pool.map(lambda grid: read(reader, grid), grids)
+        reader.plan(grids[::2])
+        assert list(first) == expected
+        reader.plan(grids)
+        assert list(pool.map(lambda grid: read(reader, grid), grids)) == expected
+        assert slide._tiles._cache.held_bytes == 0, "all were read: nothing is kept"
