@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wsiprep.stain.density import Floats, White, is_dark, luminance, optical_density
+from wsiprep.stain.bins import ColourBins
+from wsiprep.stain.density import Floats, White, is_dark, is_tissue, luminance, optical_density
 from wsiprep.stain.histogram import LEVEL_CENTRES, ColourHistogram
 
 INK_GREEN = 0.70
@@ -51,6 +52,13 @@ class Counted:
         red, green, blue = _looked_up(luminance(every, white), levels)
         tissue = is_dark(red + green + blue)
         return cls(hist.centres(), density, hist.counts, tissue, tissue & is_ink(density))
+
+    @classmethod
+    def of_bins(cls, bins: ColourBins, white: White) -> Counted:
+        """The mean colours of bins, seen from the glass of ``white``."""
+        colours = bins.colours()
+        density, tissue = optical_density(colours, white), is_tissue(colours, white)
+        return cls(colours, density, bins.counts, tissue, tissue & is_ink(density))
 
     @property
     def stained(self) -> npt.NDArray[np.bool_]:

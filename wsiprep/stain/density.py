@@ -17,6 +17,8 @@ WHITE: White = (255.0, 255.0, 255.0)
 TISSUE_LIGHTNESS = 0.8
 """Colours below this CIE L (of 1) are tissue, as in staintools' luminosity threshold."""
 _LUMINANCE = np.array([0.212671, 0.715160, 0.072169])
+_SORTED_BELOW, _STEPS = 2048, 1024
+"""Of more values only those around a percentile are sorted, which a count in steps finds."""
 _EPSILON = 216 / 24389
 _KAPPA = 24389 / 27
 
@@ -74,10 +76,29 @@ def tissue_px(hist: ColourHistogram) -> int:
 
 def weighted_percentile(values: Floats, counts: npt.NDArray[np.int64], percent: float) -> float:
     """``numpy.percentile`` (linear) of ``values`` repeated ``counts`` times, without repeating them."""
-    order = np.argsort(values)  # equal values may come in any order
-    ends = np.cumsum(counts[order])
-    position = percent / 100.0 * (int(ends[-1]) - 1)
+    position = percent / 100.0 * (int(counts.sum()) - 1)
     lower = int(np.floor(position))
-    upper = min(lower + 1, int(ends[-1]) - 1)
+    upper = min(lower + 1, int(counts.sum()) - 1)
+    if values.size > _SORTED_BELOW:
+        values, counts, before = _around(values, counts, lower, upper)
+    else:
+        before = 0
+    order = np.argsort(values)  # equal values may come in any order
+    ends = np.cumsum(counts[order]) + before
     low, high = (float(values[order[np.searchsorted(ends, rank, side="right")]]) for rank in (lower, upper))
     return low + (high - low) * (position - lower)
+
+
+def _around(
+    values: Floats, counts: npt.NDArray[np.int64], lower: int, upper: int
+) -> tuple[Floats, npt.NDArray[np.int64], int]:
+    """Those values that have the ranks, with a few beside them, their counts, and how many come before."""
+    least, span = float(values.min()), float(np.ptp(values))
+    if not span:
+        return values, counts, 0
+    # Rounding is monotone: a larger value is never in an earlier step.
+    steps = ((values - least) * ((_STEPS - 1) / span)).astype(np.intp)
+    ends = np.cumsum(np.bincount(steps, counts, _STEPS)).astype(np.int64)  # whole numbers, exact in float64
+    first, last = np.searchsorted(ends, (lower, upper), side="right")
+    kept = (steps >= first) & (steps <= last)
+    return values[kept], counts[kept], int(ends[first - 1]) if first else 0

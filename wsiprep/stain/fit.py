@@ -115,17 +115,28 @@ def attempt(
     if method == "ramakrishnan" and white == WHITE:
         white = glass_of(sample.total)
     counted = Counted.of(sample.total, white)
+    if matrix is None and method != "ramakrishnan":
+        return attempt_counted(counted, method, min_tissue_px, white, start)
     diagnostics = _counts_of(counted)
     reason = refused_colours(counted, min_tissue_px, diagnostics)
     if reason != OK:
         return Refusal(reason, diagnostics)
-    if matrix is None and method == "ramakrishnan":
+    if matrix is None:
         matrix = median_matrix(sample.regions, white, diagnostics, start)
-    elif matrix is None:
-        matrix = _matrix(counted, method, start, diagnostics)
     if matrix is None:
         return Refusal("single_stain", diagnostics)
     return _two_stains(counted, method, white, matrix, diagnostics)
+
+
+def attempt_counted(
+    counted: Counted, method: TwoStains, min_tissue_px: int, white: White, start: Floats
+) -> StainFit | Refusal:
+    """As ``attempt`` for the methods that look at all colours together, on colours that were counted in any way."""
+    diagnostics = _counts_of(counted)
+    reason = refused_colours(counted, min_tissue_px, diagnostics)
+    if reason != OK:
+        return Refusal(reason, diagnostics)
+    return _two_stains(counted, method, white, _matrix(counted, method, start, diagnostics), diagnostics)
 
 
 def _counts_of(counted: Counted) -> dict[str, float]:

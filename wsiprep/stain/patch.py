@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wsiprep.errors import UsageError
-from wsiprep.stain.fit import attempt
+from wsiprep.stain.bins import binned
+from wsiprep.stain.counted import Counted
+from wsiprep.stain.fit import attempt, attempt_counted
 from wsiprep.stain.histogram import histogram
 from wsiprep.stain.model import Fit, StainFit
 from wsiprep.stain.refusal import Refusal
@@ -39,8 +41,12 @@ def fit_patch(rgb: npt.NDArray[np.uint8], method: str, slide_fit: Fit, min_tissu
     if slide_fit.method != method:
         raise UsageError("the slide was fitted by another method", got=slide_fit.method, expected=method)
     least = min(min_tissue_px, max(1, int(MIN_TISSUE * rgb.shape[0] * rgb.shape[1])))
-    start = _start(slide_fit)
-    found = attempt(histogram(rgb), slide_fit.method, least, slide_fit.white, start=start)
+    found: Fit | Refusal
+    if isinstance(slide_fit, StainFit) and slide_fit.method != "ramakrishnan" and rgb.size:
+        counted = Counted.of_bins(binned(rgb), slide_fit.white)
+        found = attempt_counted(counted, slide_fit.method, least, slide_fit.white, _start(slide_fit))
+    else:
+        found = attempt(histogram(rgb), slide_fit.method, least, slide_fit.white, start=_start(slide_fit))
     if isinstance(found, Refusal):
         return replace(slide_fit, status=found.reason, diagnostics=found.diagnostics)
     return replace(found, origin="patch")

@@ -6,6 +6,7 @@ stops SPAMS after one second of wall clock wherever it is by then; SPAMS given l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,7 +109,7 @@ def _dictionary_step(atoms: Floats, second: Floats, cross: Floats) -> Floats:
             if second[k, k] <= _UNUSED:
                 continue
             free = np.maximum((cross[k] - second[k] @ moved) / second[k, k] + moved[k], 0)
-            moved[k] = free / max(float(np.linalg.norm(free)), 1.0)
+            moved[k] = free / max(math.sqrt(free @ free), 1.0)
     return moved
 
 

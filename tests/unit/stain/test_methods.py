@@ -269,9 +269,18 @@ def test_a_patch_is_fitted_from_its_slide_s_stains(shared_data, name, method):
     if method == "reinhard":
         assert found.digest() == alone.digest()
     else:
-        assert angle_deg(found.matrix, alone.matrix) < 0.05
-    if method == "vahadane":
-        assert angle_deg(found.matrix, plain_optimum(*clean_tissue(rgb))) < 0.3
+        assert angle_deg(found.matrix, alone.matrix) < (0.05 if method == "ramakrishnan" else 0.3)
+        assert found.max_concentrations == pytest.approx(alone.max_concentrations, rel=0.03)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_vectors_of_a_patch_are_at_the_optimum_of_all_pixels(shared_data, name):
+    rgb = real_crop(shared_data, name)
+    density, counts = clean_tissue(rgb)
+    for method, best in (("vahadane", plain_optimum(density, counts)), ("macenko", plain_macenko(density, counts))):
+        found = fit_patch(rgb, method, REFERENCE[method], 1000)
+        assert found.origin == "patch"
+        assert angle_deg(found.matrix, best) < 0.3
 
 
 @pytest.mark.parametrize("method", METHODS)
