@@ -5,12 +5,13 @@
     python benchmarks/stain_apply.py --whole slide.svs     # all its tissue patches in turn: what a table pays
 
 ``oracle`` is ``stain.normalise``, the float64 definition; ``numpy`` is the way ``plain``. ``table`` is measured when
-it has seen the patch: ``--whole`` shows what the first sight of each colour costs. All give the same pixels, which is
-checked.
+it has seen the patch: ``--whole`` shows what the first sight of each colour costs. All give the same pixels, within
+one level of the oracle's, which is checked.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -34,9 +35,13 @@ SIDE, CORNER = 512, 700
 MEASURED = {"numpy": "plain", "fused": "fused", "table": "table"}
 LEAST = {"numpy": 20.0, "fused": 70.0}
 Rgb = npt.NDArray[np.uint8]
-_IMPORTS = (
-    "import time, numpy, cv2, wsiprep.stain as s; a = time.process_time(); import {}; print(time.process_time() - a)"
-)
+_START = """
+import time, numpy, cv2
+from wsiprep.stain import REFERENCE, normaliser
+start, target = time.process_time(), REFERENCE["vahadane"]
+normaliser(target, target, method="vahadane", way="fused")
+print(time.process_time() - start)
+"""
 
 
 def picture(path: Path) -> Rgb:
@@ -54,8 +59,10 @@ def one_patch(name: str, rgb: Rgb, rounds: int) -> list[Measure]:
     source, target = fit(histogram(patch), "vahadane", 1000), REFERENCE["vahadane"]
     expected = normalise(patch, source, target)
     maps = {name: normaliser(source, target, method="vahadane", way=way) for name, way in MEASURED.items()}
-    for mapped in maps.values():
-        assert np.array_equal(mapped(patch), expected)
+    found = maps["numpy"](patch)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert all(np.array_equal(mapped(patch), found) for mapped in maps.values())
+    print(f"{name}: {np.mean(found != expected):.2%} of the values are one level off the oracle's")
     contestants = [Contestant("oracle", lambda: _often(lambda: normalise(patch, source, target)))]
     contestants += [
         Contestant(way, lambda mapped=mapped: _often(lambda: mapped(patch))) for way, mapped in maps.items()
@@ -109,13 +116,11 @@ def _taken(source: StainFit, way: str, tiles: list[Rgb]) -> tuple[list[float], o
     return taken, mapped._map
 
 
-def start_of_numba() -> float:
-    """CPU seconds of importing numba and the cached kernel in a process that has numpy and OpenCV."""
-    import subprocess
-
-    words = [sys.executable, "-c", _IMPORTS.format("wsiprep.stain.fused")]
+def start_of_the_kernel() -> float:
+    """CPU seconds of importing llvmlite, compiling and making tables in a process that has numpy and OpenCV."""
+    words = [sys.executable, "-c", _START]
     return float(
-        np.median([float(subprocess.run(words, capture_output=True, text=True, check=True).stdout) for _ in range(3)])
+        np.median([float(subprocess.run(words, capture_output=True, text=True, check=True).stdout) for _ in range(5)])
     )
 
 
@@ -134,11 +139,11 @@ def main() -> int:
     measures = [
         m for path in (paths[:1] if options.smoke else paths) for m in one_patch(path.name, picture(path), rounds)
     ]
-    measures.append(Measure("numba and the cached kernel, imported", start_of_numba(), "CPU s"))
+    measures.append(Measure("llvmlite imported and the kernel compiled", start_of_the_kernel(), "CPU s"))
     report(
         "stain_apply",
         measures,
-        libraries=("numba", "opencv-python-headless"),
+        libraries=("llvmlite", "numpy", "opencv-python-headless"),
         results=results_of(options),
         rounds=rounds,
     )
