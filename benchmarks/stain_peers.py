@@ -178,7 +178,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ]
     versions = [f"{name} {version_in(python, name)}" for name, python in pythons.items() if name in PEERS]
     print("; ".join(versions))
-    report("stain_peers", measures, libraries=("numba",), results=results_of(options), rounds=rounds)
+    report("stain_peers", measures, libraries=("llvmlite", "numpy"), results=results_of(options), rounds=rounds)
     return 0
 
 
