@@ -187,9 +187,10 @@ def test_a_disk_that_fails_is_a_storage_error(tmp_path: Path) -> None:
     source = slide._source
     assert isinstance(source, LocalBytes)
     assert source._file is not None
-    os.close(source._file)  # EBADF stands for any error of the system call
+    os.close(source._file.number)  # EBADF stands for any error of the system call
     with pytest.raises(StorageError, match="cannot be read"):
         slide.read_level(0, Box(200, 100, 50, 50))
+    source._file.number = -1
     source._file = None
 
 
