@@ -16,21 +16,21 @@ Ink is left out of our fits and not of staintools': its share is shown, for slid
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from harness import Measure, arguments, report, results_of
 
 from wsiprep.errors import StainError
-from wsiprep.stain import WHITE, StainFit, fit, histogram, normalise
+from wsiprep.stain import REFERENCE, WHITE, StainFit, fit, fit_patch, histogram, normalise, normaliser
 from wsiprep.stain.counted import Counted, is_ink
 from wsiprep.stain.density import optical_density
 from wsiprep.stain.lasso import concentrations
@@ -142,8 +142,25 @@ def angle(first: Floats, second: Floats) -> float:
     return float(np.degrees(np.arccos(np.clip((first * second).sum(axis=1), -1, 1))).max())
 
 
-def measure(name: str, rgb: Rgb, target: StainFit, peer: dict[str, Any]) -> str:
-    """One row of the table."""
+Found = dict[str, list[float]]
+"""What the CSV tells the worst of, by name: a value an image."""
+LIMITS: dict[str, tuple[str, float, Literal["at least", "at most"]]] = {
+    "vahadane to the optimum, colours of a slide": ("degrees", 0.3, "at most"),
+    "vahadane to the optimum, a patch of its own": ("degrees", 0.3, "at most"),
+    "macenko to the optimum, colours of a slide": ("degrees", 0.3, "at most"),
+    "macenko to the optimum, a patch of its own": ("degrees", 0.3, "at most"),
+    "vahadane's objective: staintools less wsiprep, same pixels": ("", 0.0, "at least"),
+    "macenko's output beside staintools with its parameters": ("grey levels", 1, "at most"),
+    "compiled map beside the float64 definition": ("grey levels", 1, "at most"),
+}
+
+
+def measure(name: str, rgb: Rgb, target: StainFit, peer: dict[str, Any], figures: Found) -> str:
+    """One row of the table, and more for ``figures``."""
+
+    def note(what: str, value: float) -> None:
+        figures.setdefault(what, []).append(value)
+
     hist = histogram(rgb)
     counted = Counted.of(hist, WHITE)
     ink = counted.total(counted.ink) / max(counted.total(counted.tissue), 1)
@@ -157,13 +174,25 @@ def measure(name: str, rgb: Rgb, target: StainFit, peer: dict[str, Any]) -> str:
             continue
         assert isinstance(found, StainFit)
         row += f" {angle(found.matrix, best):9.4f}"
+        note(f"{method} to the optimum, colours of a slide", angle(found.matrix, best))
+        own = fit_patch(rgb, method, REFERENCE[method], 1000)
+        assert isinstance(own, StainFit)
+        if own.origin == "patch":
+            note(f"{method} to the optimum, a patch of its own", angle(own.matrix, best))
+        mapped = normaliser(found, REFERENCE[method], method=method, way="fused")(rgb).astype(int)
+        note(
+            "compiled map beside the float64 definition",
+            np.abs(mapped - normalise(rgb, found, REFERENCE[method])).max(),
+        )
         if method == "vahadane":
             row += f" {objective(everything, found.matrix):.7f}"
             row += f" {objective(everything, peer['v:' + name]):.7f}" if peer else " " * 10
             if peer:
                 with_ink = vahadane_matrix(everything, np.ones(everything.shape[1], np.int64)).matrix
                 for part, ours in ((plain, found.matrix), (everything, with_ink)):
-                    row += f" {objective(part, peer['v:' + name]) - objective(part, ours):+.1e}"
+                    gain = objective(part, peer["v:" + name]) - objective(part, ours)
+                    note("vahadane's objective: staintools less wsiprep, same pixels", gain)
+                    row += f" {gain:+.1e}"
                 row += f" {angle(peer['v:' + name], best):6.3f}"
         elif peer:
             difference = np.abs(normalise(rgb, found, target).astype(int) - peer["o:" + name])
@@ -172,31 +201,44 @@ def measure(name: str, rgb: Rgb, target: StainFit, peer: dict[str, Any]) -> str:
             look = StainFit("macenko", peer["matrix"], peer["largest"])
             stained = concentrations(optical_density(rgb.reshape(-1, 3).T), theirs.matrix).sum(axis=0) > 0
             apart = np.abs(normalise(rgb, theirs, look).astype(int) - peer["o:" + name]).reshape(-1, 3)
+            note("macenko's output beside staintools with its parameters", apart[stained].max())
             row += f" {apart[stained].max():4d} {apart[~stained].max(initial=0):4d}"
     return row
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, rounds=1)
     parser.add_argument("--staintools", help="interpreter that has staintools and spams")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     pictures = {name: np.ascontiguousarray(rgb) for name, rgb in images()}
+    if options.smoke:
+        pictures = {name: pictures[name] for name in ("histo", "instanseg")}
     target_rgb = pictures["instanseg"]
     found = fit(histogram(target_rgb), "macenko", 1000)
     assert isinstance(found, StainFit)
     peer: dict[str, Any] = {}
-    if arguments.staintools:
+    if options.staintools:
         with tempfile.TemporaryDirectory() as folder:
             given, answer = Path(folder) / "in.npz", Path(folder) / "out.npz"
             np.savez(given, **pictures, target=target_rgb)
-            subprocess.run([arguments.staintools, "-c", STAINTOOLS, given, answer], check=True, stderr=sys.stderr)
+            subprocess.run([options.staintools, "-c", STAINTOOLS, given, answer], check=True, stderr=sys.stderr)
             with np.load(answer) as arrays:
                 peer = {name: arrays[name] for name in arrays.files}
     searched = "  V angle V ours    V st.     gain     with ink st. deg"
     print("image              ink" + searched + "  M angle  M to st.  max   mean same glass")
+    figures: Found = {}
     for name, rgb in pictures.items():
-        print(measure(name, rgb, found, peer), flush=True)
+        print(measure(name, rgb, found, peer, figures), flush=True)
+    measures = [
+        Measure(
+            f"{what}, worst of {len(values)}", (max if sense == "at most" else min)(values), unit, None, limit, sense
+        )
+        for what, (unit, limit, sense) in LIMITS.items()
+        for values in [figures.get(what, [])]
+        if values
+    ]
+    report("stain_accuracy", measures, libraries=("llvmlite",), results=results_of(options), rounds=1)
 
 
 if __name__ == "__main__":
