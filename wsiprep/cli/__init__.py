@@ -91,8 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--log-format=json" in arguments or _follows(arguments, "--log-format", "json")
-    # Threads are --threads and nothing else: OpenCV would start one a core inside each of them.
-    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    # Threads are --threads and nothing else: OpenCV and OpenBLAS would start one a core inside each of them.
+    for library in ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(library, "1")
     previous = _on_terminate()
     try:
         result = cli.main(args=arguments, prog_name="wsiprep", standalone_mode=False)
