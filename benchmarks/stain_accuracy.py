@@ -1,7 +1,7 @@
 """How near wsiprep's stain fits are to the optimum and to staintools, image by image.
 
-    python -m venv /tmp/venv-staintools && /tmp/venv-staintools/bin/pip install staintools spams-bin
-    python benchmarks/stain_accuracy.py --staintools /tmp/venv-staintools/bin/python
+    python -m venv venv-staintools && venv-staintools/bin/pip install staintools spams-bin
+    python benchmarks/stain_accuracy.py --staintools venv-staintools/bin/python
 
 For every image: the angle of Vahadane's and Macenko's vectors to the optimum over all pixels in float64, found
 without a histogram; Vahadane's objective over all tissue pixels, ours and staintools' (one second of SPAMS); the
@@ -36,7 +36,7 @@ from wsiprep.stain.density import optical_density
 from wsiprep.stain.lasso import concentrations
 from wsiprep.stain.vahadane import PENALTY, START, vahadane_matrix
 
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIDE = 512
 Rgb = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

@@ -25,7 +25,7 @@ from harness import Contestant, Measure, arguments, cpu, interleaved, quotients,
 
 from wsiprep.stain import REFERENCE, StainFit, fit, histogram, normalise, normaliser
 
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 PICTURES = (
     "stain/instanseg_HE_example.tif",
     "slides_svs/cmu-1-small-region.svs",

@@ -1,7 +1,7 @@
 """Stains fitted and mapped patch by patch: wsiprep against staintools and torchstain, each in its own environment.
 
     python benchmarks/stain_peers.py --install            # makes the environments, then measures
-    python benchmarks/stain_peers.py --venv staintools=/tmp/venv-a --venv torchstain=/tmp/venv-b
+    python benchmarks/stain_peers.py --venv staintools=venv-a --venv torchstain=venv-b
 
 The same pictures go to all, one warm process each, in rounds of A B C, one thread each. The work is the same: fit the
 picture, map it to a target that was fitted before. Vahadane is compared by wall clock, since staintools searches for

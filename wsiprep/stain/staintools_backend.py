@@ -8,6 +8,7 @@ writes into its input, and what it cannot fit (no tissue, one stain, one colour)
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
@@ -104,7 +105,7 @@ class StaintoolsNormaliser:
             return Mapped(np.array(rgb, order="C"), str(error.args[0]))
 
 
-class _Tool:
+class _Tool(ABC):
     """One of staintools' methods."""
 
     kind: type[StainFit] | type[ReinhardFit]
@@ -123,11 +124,11 @@ class _Tool:
             ) from error
         return _Reinhard(staintools) if method in get_args(Moments) else _Stains(staintools, method)
 
-    def fit(self, rgb: Rgb) -> Fit:
-        raise NotImplementedError
+    @abstractmethod
+    def fit(self, rgb: Rgb) -> Fit: ...
 
-    def map(self, rgb: Rgb, source: Fit | None, target: Fit) -> Rgb:
-        raise NotImplementedError
+    @abstractmethod
+    def map(self, rgb: Rgb, source: Fit | None, target: Fit) -> Rgb: ...
 
 
 class _Stains(_Tool):

@@ -60,7 +60,8 @@ class _PatchCodec(ArrayBytesCodec):
             raise ValueError(f"{self.name} holds uint8 arrays (patch, H, W, 3), not {dtype} {shape}")
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        raise NotImplementedError
+        # What zarr asks codecs of fixed size; it takes this as the answer of one whose size depends on the pixels.
+        raise NotImplementedError(f"the size of a {self.name} chunk depends on its pixels")
 
     def _encode_sync(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
         image = np.asarray(chunk_array.as_numpy_array()).reshape(_one_image(chunk_spec.shape))
