@@ -35,7 +35,7 @@ class SheetItem:
 
 
 def thumbnail(image: RGB, side_px: int) -> RGB:
-    """A square picture made smaller, or larger: whole halvings first, which OpenCV does twenty times as fast."""
+    """A square picture made smaller, or larger: whole halvings first, for which OpenCV has a faster way."""
     while min(image.shape[:2]) >= 2 * side_px:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     return np.asarray(cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -31,14 +31,10 @@ class Variation:
     upside_down: bool = False
     turn: bool = False
 
-    @property
-    def is_upright(self) -> bool:
-        return not (self.mirror or self.upside_down or self.turn)
-
     def oriented(self, array: Pixels, out: Pixels) -> None:
         """Write ``array`` (h, w) or (h, w, 3) into the contiguous ``out``, mirrored and turned.
 
-        ``dihedral`` is the plain form; OpenCV's is 15 times as fast on RGB, whose pixels numpy copies one by one.
+        ``dihedral`` is the plain form; OpenCV's is faster on RGB, whose pixels numpy copies one by one.
         """
         turned = self.turn and array.shape[0] == array.shape[1]
         if self.mirror or self.upside_down:
